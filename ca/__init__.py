@@ -1,0 +1,1 @@
+"""The authority itself: keys, hierarchy, certificate profiles, authorisations, issuance and revocation state."""

@@ -1,0 +1,1 @@
+"""Revocation for relying parties: certificate revocation lists and authority information access files."""

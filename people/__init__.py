@@ -1,0 +1,1 @@
+"""Persons, groups and their devices."""

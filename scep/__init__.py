@@ -1,0 +1,1 @@
+"""Enrolment over SCEP (RFC 8894)."""

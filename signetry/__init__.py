@@ -1,0 +1,1 @@
+"""The composition root: settings, database, object graph, listeners, worker and command line."""
