@@ -12,6 +12,7 @@ from sqlalchemy import insert
 from sqlmodel import Session
 
 from audit.records import AuditEvent
+from foundation.tables import table_of
 
 Outcome = Literal["done", "refused", "failed"]
 
@@ -38,7 +39,7 @@ class Event:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-_INSERT = insert(AuditEvent.__table__)  # type: ignore[attr-defined]
+_INSERT = insert(table_of(AuditEvent))
 
 
 def record(session: Session, event: Event, *, now: datetime) -> None:

@@ -1,1 +1,1 @@
-"""Measurements of the running service."""
+"""Measurements of the running service; each prints its table and leaves nothing behind."""

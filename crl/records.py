@@ -18,6 +18,8 @@ class CrlSchedule(DueRow, table=True):
     last_number: int = 0
     # Counts what made a new CRL necessary, so that a revocation during a build is not taken for part of it.
     revision: int = 0
+    # Builds that failed since the last that succeeded; spaces the attempts.
+    failures: int = 0
 
 
 class PublishedCrl(Table, table=True):

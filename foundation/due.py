@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from sqlalchemy import update
 from sqlmodel import Field, Session, col, select
 
-from foundation.tables import Table, UtcDateTime
+from foundation.tables import Table, UtcDateTime, table_of
 
 LEASE = timedelta(seconds=30)
 
@@ -58,7 +58,7 @@ def settle(session: Session, table: type[Row], key: Any, token: str, **changes: 
     ``key`` is the row's primary key. Returns False when the lease had lapsed and someone else took the row; the caller's
     result must then be dropped with the transaction.
     """
-    primary_key = next(iter(table.__table__.primary_key))  # type: ignore[attr-defined]
+    primary_key = next(iter(table_of(table).primary_key))
     done = session.execute(
         update(table)
         .where(primary_key == key, col(table.lease_token) == token)

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+import sqlalchemy
 from sqlalchemy import DateTime, Dialect, MetaData
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import SQLModel
@@ -21,6 +22,11 @@ class Table(SQLModel):
     """What every table of ours derives from."""
 
     metadata = MetaData(naming_convention=NAMING_CONVENTION)
+
+
+def table_of(model: type[Table]) -> sqlalchemy.Table:
+    """Return the Core table behind ``model``, for statements that need no unit of work."""
+    return model.__table__  # type: ignore[attr-defined, no-any-return]  # SQLModel does not declare it
 
 
 class UtcDateTime(TypeDecorator[datetime]):

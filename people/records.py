@@ -30,10 +30,14 @@ class Person(Table, table=True):
     changed_at: datetime = Field(sa_type=UtcDateTime)
 
 
-class MailAlias(Table, table=True):
-    """A further address of a person. An address belongs to one person, as primary or as alias."""
+class MailAddress(Table, table=True):
+    """An address at which a person is reached: the primary one (which ``person.email`` names) and every alias.
 
-    __tablename__ = "mail_alias"
+    All of them stand in this one column, so that its unique constraint says that an address belongs to one person, whichever
+    transactions race.
+    """
+
+    __tablename__ = "mail_address"
 
     id: int | None = Field(default=None, primary_key=True)
     person_id: int = Field(foreign_key="person.id", index=True)

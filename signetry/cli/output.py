@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
@@ -32,7 +33,8 @@ def emit_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_j
         return
     table = Table(*columns, box=None, header_style="bold", pad_edge=False)
     for row in rows:
-        table.add_row(*("" if row.get(column) is None else _cell(row[column]) for column in columns))
+        # Text, not str: a name may hold brackets, which rich would take for markup.
+        table.add_row(*(Text("" if row.get(column) is None else _cell(row[column])) for column in columns))
     # A terminal gets its own width; a pipe gets every character of every cell.
     console = Console()
     if not console.is_terminal:

@@ -1,0 +1,79 @@
+"""What the authority refuses, each refusal in one of the categories of ``foundation/errors.py``."""
+
+from foundation.errors import BadRequest, Conflict, NotFound, RefusedByPolicy, Unavailable
+
+
+class BadCertificateRequest(BadRequest):
+    """A certificate request that cannot be read, or exceeds its bounds."""
+
+
+class BadProofOfPossession(BadRequest):
+    """A certificate request whose signature does not verify under the key it carries (RFC 2986 section 4.2)."""
+
+
+class NamesNotAuthorised(BadRequest):
+    """A request asks for a name, or a right, that its Authorisation does not hold; the message says which."""
+
+
+class NamesMissing(RefusedByPolicy):
+    """The profile needs a name that the subject's record does not have; the message says which."""
+
+
+class WeakKey(RefusedByPolicy):
+    """The public key is too short, of a family the profile does not allow, or known to be weak."""
+
+
+class ProfileNotAllowed(RefusedByPolicy):
+    """The authority does not issue under this profile, or there is no such profile."""
+
+
+class IssuerNotValid(Unavailable):
+    """The issuing authority is itself not valid now: its certificate has expired, or is not in force yet."""
+
+
+class KeyUnavailable(Unavailable):
+    """A private key of the authority cannot be used; the message never tells what its file holds or where it lies."""
+
+
+class KeyExists(Conflict):
+    """A key of this name is already kept."""
+
+
+class UnsafeSecretFile(RefusedByPolicy):
+    """A file that holds a secret can be read by others than its owner."""
+
+
+class UnknownAuthority(NotFound):
+    """There is no certification authority of this name."""
+
+
+class BadAuthorityName(BadRequest):
+    """No authority can have this name: too long for a common name, or the same as its issuer's."""
+
+
+class AuthorityExists(Conflict):
+    """A certification authority of this name is already there."""
+
+
+class UnknownCertificate(NotFound):
+    """No certificate of ours has this serial number."""
+
+
+class AlreadyRevoked(Conflict):
+    """The certificate is revoked already."""
+
+
+class NotOnHold(Conflict):
+    """Only a certificate on hold can be released."""
+
+
+class BadSerial(BadRequest):
+    """What was given is no serial number in hexadecimal."""
+
+
+class BadRevocation(BadRequest):
+    """A reason or an invalidity date that a revocation cannot have."""
+
+
+class SelfRevocation(RefusedByPolicy):
+    """A root cannot take back its own certificate: nobody would believe, or need, the CRL that says so."""

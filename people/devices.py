@@ -1,0 +1,254 @@
+"""Devices: phones, laptops and routers, with the numbers by which mail and management systems know them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, bindparam, insert, or_, select, update
+from sqlmodel import Session
+
+from audit.log import Actor, Event, record
+from foundation.tables import table_of
+from people.addresses import normalise_dns_name
+from people.errors import AlreadyTaken, UnknownDevice, UnknownPerson
+from people.identifiers import (
+    is_id,
+    normalise_eas_device_id,
+    normalise_iccid,
+    normalise_imei,
+    normalise_key,
+    normalise_mac,
+    normalise_phone_number,
+    normalise_text,
+    normalise_udid,
+)
+from people.persons import MAX_PAGE, find_person
+from people.records import Device, Person
+from people.uniqueness import claiming
+
+_DEVICE = table_of(Device)
+_PERSON = table_of(Person)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceFields:
+    """What an administrator or MDM says of a device. ``owner`` is the UPN of who carries it, None for shared equipment."""
+
+    name: str
+    owner: str | None = None
+    dns_name: str | None = None
+    platform: str = ""
+    serial_number: str | None = None
+    udid: str | None = None
+    imei: str | None = None
+    phone_number: str = ""
+    wifi_mac: str | None = None
+    iccid: str | None = None
+    eas_device_id: str | None = None
+    mdm_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceRecord(DeviceFields):
+    """A device as recorded."""
+
+    id: int
+    owner_id: int | None
+    active: bool
+    created_at: datetime
+    changed_at: datetime
+
+    @property
+    def fields(self) -> DeviceFields:
+        """What may be changed: hand a ``dataclasses.replace`` of it to ``change_device``."""
+        return DeviceFields(**{name: getattr(self, name) for name in FIELD_NAMES})
+
+
+FIELD_NAMES = tuple(field.name for field in fields(DeviceFields))
+_STORED_FIELDS = tuple(name for name in FIELD_NAMES if name != "owner")
+# No two devices share one of these.
+_UNIQUE_FIELDS = tuple(name for name in _STORED_FIELDS if name not in {"platform", "phone_number"})
+
+_COLUMNS = ("id", "owner_id", "active", "created_at", "changed_at", *_STORED_FIELDS)
+_DEVICES = select(*(_DEVICE.c[name] for name in _COLUMNS), _PERSON.c.upn.label("owner")).join_from(_DEVICE, _PERSON, isouter=True)
+_BY_ID = _DEVICES.where(_DEVICE.c.id == bindparam("device_id"))
+_BY_NAME = _DEVICES.where(_DEVICE.c.name == bindparam("device_name"))
+
+
+def normalise_device(given: DeviceFields) -> DeviceFields:
+    """Return ``given`` with every field but the owner in its stored form.
+
+    Raises:
+        InvalidField: the first field that breaks its rules.
+    """
+    return DeviceFields(
+        name=normalise_text(given.name, field="name", maximum=100, required=True),
+        owner=given.owner or None,
+        dns_name=normalise_dns_name(given.dns_name) if given.dns_name else None,
+        platform=normalise_text(given.platform, field="platform", maximum=30).lower(),
+        serial_number=normalise_key(given.serial_number or "", field="serial_number", maximum=100) or None,
+        udid=normalise_udid(given.udid) if given.udid else None,
+        imei=normalise_imei(given.imei) if given.imei else None,
+        phone_number=normalise_phone_number(given.phone_number) if given.phone_number else "",
+        wifi_mac=normalise_mac(given.wifi_mac) if given.wifi_mac else None,
+        iccid=normalise_iccid(given.iccid) if given.iccid else None,
+        eas_device_id=normalise_eas_device_id(given.eas_device_id) if given.eas_device_id else None,
+        mdm_id=normalise_key(given.mdm_id or "", field="mdm_id", maximum=100) or None,
+    )
+
+
+def add_device(session: Session, given: DeviceFields, *, actor: Actor, now: datetime) -> DeviceRecord:
+    """Record a new device, active at once.
+
+    Raises:
+        InvalidField: a field breaks its rules.
+        UnknownPerson: nobody has the owner's UPN.
+        AlreadyTaken: another device has the name or one of the numbers.
+    """
+    wanted, owner_id = _resolved(session, given)
+    values = {name: getattr(wanted, name) for name in _STORED_FIELDS} | {"owner_id": owner_id}
+    with claiming(session, lambda: _taken(session, wanted, None)):
+        inserted = session.execute(
+            insert(_DEVICE).returning(_DEVICE.c.id),
+            {**values, "active": True, "created_at": now, "changed_at": now},
+        )
+        device_id: int = inserted.scalar_one()
+    set_fields = {name: value for name in FIELD_NAMES if (value := getattr(wanted, name))}
+    record(session, Event(actor, "device.added", f"device:{device_id}", details=set_fields), now=now)
+    return DeviceRecord(**values, owner=wanted.owner, id=device_id, active=True, created_at=now, changed_at=now)
+
+
+def change_device(session: Session, device_id: int, given: DeviceFields, *, actor: Actor, now: datetime) -> DeviceRecord:
+    """Make the device's fields those ``given``; what already agrees is not touched, and no difference leaves no trace.
+
+    Raises:
+        UnknownDevice: there is no device of this id.
+        InvalidField, UnknownPerson, AlreadyTaken: as ``add_device``.
+    """
+    current = _locked(session, device_id)
+    wanted, owner_id = _resolved(session, given)
+    changed = [name for name in FIELD_NAMES if getattr(current, name) != getattr(wanted, name)]
+    if not changed:
+        return current
+    values = {name: getattr(wanted, name) for name in changed if name != "owner"} | {"owner_id": owner_id}
+    with claiming(session, lambda: _taken(session, wanted, device_id)):
+        session.execute(update(_DEVICE).where(_DEVICE.c.id == device_id).values(**values, changed_at=now))
+    details = {
+        "name": wanted.name,
+        "changed": {name: [getattr(current, name), getattr(wanted, name)] for name in changed},
+    }
+    record(session, Event(actor, "device.changed", f"device:{device_id}", details=details), now=now)
+    return get_device(session, device_id)
+
+
+def deactivate_device(session: Session, device_id: int, *, actor: Actor, now: datetime) -> DeviceRecord:
+    """Bar the device from enrolment and renewal; certificates stay as they are. Raises UnknownDevice."""
+    return _set_active(session, device_id, "device.deactivated", active=False, actor=actor, now=now)
+
+
+def reactivate_device(session: Session, device_id: int, *, actor: Actor, now: datetime) -> DeviceRecord:
+    """Let the device enrol again. Raises UnknownDevice."""
+    return _set_active(session, device_id, "device.reactivated", active=True, actor=actor, now=now)
+
+
+def find_device_for_enrolment(session: Session, device_id: int) -> DeviceRecord | None:
+    """Return the device of this id, in one statement prepared beforehand."""
+    return _record(session.execute(_BY_ID, {"device_id": device_id}).one_or_none())
+
+
+def find_device(session: Session, name: str) -> DeviceRecord | None:
+    """Return the device of this name, if there is one."""
+    return _record(session.execute(_BY_NAME, {"device_name": name.strip()}).one_or_none())
+
+
+def get_device(session: Session, device_id: int) -> DeviceRecord:
+    """Return the device of this id. Raises UnknownDevice."""
+    device = find_device_for_enrolment(session, device_id)
+    if device is None:
+        raise UnknownDevice(f"there is no device {device_id}")
+    return device
+
+
+def device_named(session: Session, name: str) -> DeviceRecord:
+    """Return the device an administrator means by ``name``: a name or, where none has that, an id. Raises UnknownDevice."""
+    device = find_device(session, name)
+    if device is None and is_id(name):
+        return get_device(session, int(name))
+    if device is None:
+        raise UnknownDevice(f"there is no device {name}")
+    return device
+
+
+def list_devices(
+    session: Session,
+    *,
+    text: str | None = None,
+    owner_id: int | None = None,
+    active: bool | None = None,
+    after: str = "",
+    limit: int = 100,
+) -> Sequence[DeviceRecord]:
+    """Return up to ``limit`` (at most 1000) devices in the order of their names, beginning behind the name ``after``.
+
+    ``text`` occurs in the name, the DNS name or one of the numbers. None does not restrict.
+    """
+    query = _DEVICES.where(_DEVICE.c.name > after)
+    if owner_id is not None:
+        query = query.where(_DEVICE.c.owner_id == owner_id)
+    if active is not None:
+        query = query.where(_DEVICE.c.active == active)
+    if text:
+        searched = (*_UNIQUE_FIELDS, "phone_number")
+        query = query.where(or_(*(_DEVICE.c[name].icontains(text, autoescape=True) for name in searched)))
+    rows = session.execute(query.order_by(_DEVICE.c.name).limit(max(1, min(limit, MAX_PAGE))))
+    return [device for row in rows if (device := _record(row)) is not None]
+
+
+def _record(row: Row[Any] | None) -> DeviceRecord | None:
+    return DeviceRecord(**row._mapping) if row else None  # noqa: SLF001 - SQLAlchemy's public name for it
+
+
+def _resolved(session: Session, given: DeviceFields) -> tuple[DeviceFields, int | None]:
+    """Return the fields in their stored form, and the owner's id."""
+    wanted = normalise_device(given)
+    if wanted.owner is None:
+        return wanted, None
+    owner = find_person(session, upn=wanted.owner)
+    if owner is None:
+        raise UnknownPerson(f"owner: nobody has the UPN {wanted.owner}")
+    return replace(wanted, owner=owner.upn), owner.id
+
+
+def _locked(session: Session, device_id: int) -> DeviceRecord:
+    """Return the device, which nobody else may change before this transaction ends. Raises UnknownDevice."""
+    session.execute(select(_DEVICE.c.id).where(_DEVICE.c.id == device_id).with_for_update())
+    return get_device(session, device_id)
+
+
+def _set_active(
+    session: Session,
+    device_id: int,
+    action: str,
+    *,
+    active: bool,
+    actor: Actor,
+    now: datetime,
+) -> DeviceRecord:
+    current = _locked(session, device_id)
+    if current.active == active:
+        return current
+    session.execute(update(_DEVICE).where(_DEVICE.c.id == device_id).values(active=active, changed_at=now))
+    record(session, Event(actor, action, f"device:{device_id}", details={"name": current.name}), now=now)
+    return replace(current, active=active, changed_at=now)
+
+
+def _taken(session: Session, wanted: DeviceFields, device_id: int | None) -> AlreadyTaken:
+    """Find what of ``wanted`` another device has."""
+    for name in _UNIQUE_FIELDS:
+        value = getattr(wanted, name)
+        others = select(_DEVICE.c.name).where(_DEVICE.c.id != (device_id or 0), _DEVICE.c[name] == value)
+        owner = session.scalar(others) if value else None
+        if owner:
+            return AlreadyTaken(name, f"{value} already belongs to the device {owner}")
+    return AlreadyTaken("device", "was changed by someone else at the same moment; try again")

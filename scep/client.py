@@ -1,0 +1,288 @@
+"""SCEP from the other side: get the CA's certificates, enrol, renew (RFC 8894 section 3).
+
+What the server says is believed only as far as it is signed: a reply must be signed with one of the certificates of GetCACert,
+answer this very request, and carry a certificate over our key from the CA of GetCACert. Whether that CA is the right one only
+the caller can know, by its fingerprint.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Final, Self
+
+import httpx2
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import AttributeOID, NameOID
+
+from foundation.errors import BadRequest, SignetryError, Unavailable
+from scep import message
+from scep.algorithms import Cipher, Digest, Suite
+from scep.cms import read_certificates
+from scep.errors import FailInfo
+from scep.message import MessageType, PkiStatus, ReceivedMessage
+from scep.signing import Signer
+
+MAX_REPLY_BYTES: Final = 1024 * 1024
+_TIMEOUT_SECONDS: Final = 30.0
+# A reply lost on the way is asked for again with the same bytes: the server then answers with the same certificate.
+_ATTEMPTS: Final = 3
+_SIGNER_LIFETIME: Final = timedelta(days=7)
+
+
+class ServerMisbehaved(BadRequest):
+    """The server's answer is malformed, unsigned, or not about what was asked."""
+
+
+class ServerUnreachable(Unavailable):
+    """The server does not answer."""
+
+
+class EnrolmentRefused(SignetryError):
+    """The server answered FAILURE; ``fail_info`` and the message are its own."""
+
+    def __init__(self, fail_info: int | None, text: str) -> None:
+        name = FailInfo(fail_info).name if fail_info in set(FailInfo) else str(fail_info)
+        super().__init__(f"the server refused: {text}" if text else f"the server refused with failInfo {name}")
+        self.fail_info = fail_info
+
+
+class EnrolmentPending(Unavailable):
+    """The server answered PENDING: somebody has to approve the request."""
+
+
+@dataclass(frozen=True, slots=True)
+class CaBag:
+    """What GetCACert gave: the RA's certificate, the issuing CA's, and all of them in the server's order."""
+
+    ra: x509.Certificate
+    issuer: x509.Certificate
+    certificates: tuple[x509.Certificate, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """The SHA-256 of the issuing CA's certificate, in hex, as MDM profiles pin it."""
+        return self.issuer.fingerprint(hashes.SHA256()).hex()
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A certificate with its key."""
+
+    certificate: x509.Certificate
+    private_key: rsa.RSAPrivateKey = field(repr=False)
+
+
+def named(common_name: str) -> x509.Name:
+    """Return a subject of nothing but a common name."""
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def build_csr(key: rsa.RSAPrivateKey, common_name: str, challenge: str = "") -> x509.CertificateSigningRequest:
+    """Return a certificate request for ``key``: a name, which the server may ignore, and the challengePassword."""
+    builder = x509.CertificateSigningRequestBuilder(named(common_name))
+    if challenge:
+        builder = builder.add_attribute(AttributeOID.CHALLENGE_PASSWORD, challenge.encode())
+    return builder.sign(key, hashes.SHA256())
+
+
+def throwaway_signer(key: rsa.RSAPrivateKey, subject: x509.Name) -> Signer:
+    """Return what a first request is signed with: ``key`` and a self-signed certificate over it (RFC 8894 section 2.3)."""
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(issuer_name=subject, subject_name=subject, public_key=key.public_key(), serial_number=1)
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + _SIGNER_LIFETIME)
+        .sign(key, hashes.SHA256())
+    )
+    return Signer.of(certificate, key)
+
+
+class ScepClient:
+    """A SCEP server, as its client sees it. Use it as a context manager, or call ``close``.
+
+    Args:
+        url: the endpoint, without query.
+        fingerprint: the SHA-256 of the issuing CA's certificate in hex, where the caller knows it; then no other CA is accepted.
+        transport: how to reach the server, where it is not the network.
+    """
+
+    def __init__(self, url: str, *, fingerprint: str = "", transport: httpx2.BaseTransport | None = None) -> None:
+        self._url = url
+        self._fingerprint = fingerprint.replace(":", "").lower()
+        self._http = httpx2.Client(timeout=_TIMEOUT_SECONDS, follow_redirects=False, transport=transport)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def capabilities(self) -> frozenset[str]:
+        """Return the keywords of GetCACaps.
+
+        Raises:
+            ServerUnreachable: no answer.
+            ServerMisbehaved: no SCEP answer.
+        """
+        return frozenset(self._get("GetCACaps").decode("ascii", "replace").split())
+
+    def ca_certificates(self) -> CaBag:
+        """Return the certificates of GetCACert, told apart by what they say, not by their order.
+
+        Raises:
+            ServerUnreachable: no answer.
+            ServerMisbehaved: no RA and CA certificates that belong together, or not the CA of the fingerprint.
+        """
+        bag = _bag(_certificates(self._get("GetCACert")))
+        if self._fingerprint and bag.fingerprint != self._fingerprint:
+            raise ServerMisbehaved(f"the server's CA has the fingerprint {bag.fingerprint}, not the expected one")
+        return bag
+
+    def enrol(self, bag: CaBag, key: rsa.RSAPrivateKey, csr: x509.CertificateSigningRequest) -> Identity:
+        """Send a PKCSReq and return what it got. Sent again with the same request, it gets the same certificate.
+
+        Raises:
+            EnrolmentRefused, EnrolmentPending: the server's decision.
+            ServerUnreachable, ServerMisbehaved: no answer, or none to be believed.
+        """
+        return self._request(bag, MessageType.PKCS_REQ, throwaway_signer(key, csr.subject), key, csr)
+
+    def renew(self, bag: CaBag, held: Identity, key: rsa.RSAPrivateKey) -> Identity:
+        """Send a RenewalReq signed with ``held`` and return the certificate over ``key``, which may be the old key.
+
+        Raises:
+            As for ``enrol``.
+        """
+        csr = x509.CertificateSigningRequestBuilder(held.certificate.subject).sign(key, hashes.SHA256())
+        return self._request(bag, MessageType.RENEWAL_REQ, Signer.of(held.certificate, held.private_key), key, csr)
+
+    def _request(
+        self,
+        bag: CaBag,
+        message_type: MessageType,
+        signer: Signer,
+        key: rsa.RSAPrivateKey,
+        csr: x509.CertificateSigningRequest,
+    ) -> Identity:
+        nonce = message.new_nonce()
+        der = message.build_request(
+            signer,
+            bag.ra,
+            csr.public_bytes(serialization.Encoding.DER),
+            message_type=message_type,
+            transaction_id=_transaction_id(csr),
+            sender_nonce=nonce,
+            suite=Suite(digest=Digest.SHA256, cipher=Cipher.AES256),
+        )
+        answer = _read_reply(self._post(der), bag, _transaction_id(csr), nonce)
+        content = message.open_envelope(answer, [signer]).content
+        wanted = key.public_key()
+        for certificate in map(x509.load_der_x509_certificate, read_certificates(content)):
+            if certificate.public_key() == wanted:
+                _require_issued_by(certificate, bag.issuer)
+                return Identity(certificate, key)
+        raise ServerMisbehaved("the server answered SUCCESS without a certificate over our key")
+
+    def _get(self, operation: str) -> bytes:
+        return self._exchange("GET", operation, None)
+
+    def _post(self, der: bytes) -> bytes:
+        return self._exchange("POST", "PKIOperation", der)
+
+    def _exchange(self, method: str, operation: str, body: bytes | None) -> bytes:
+        headers = {"content-type": "application/x-pki-message"} if body is not None else {}
+        last: httpx2.HTTPError | None = None
+        for _ in range(_ATTEMPTS):
+            try:
+                with self._http.stream(
+                    method, self._url, params={"operation": operation}, content=body, headers=headers
+                ) as answer:
+                    return _bounded(answer)
+            except httpx2.HTTPError as error:
+                last = error
+        raise ServerUnreachable(f"{self._url} does not answer: {type(last).__name__}")
+
+
+def _bounded(answer: httpx2.Response) -> bytes:
+    received = b""
+    for chunk in answer.iter_bytes():
+        received += chunk
+        if len(received) > MAX_REPLY_BYTES:
+            raise ServerMisbehaved(f"an answer above {MAX_REPLY_BYTES} bytes")
+    if answer.status_code != httpx2.codes.OK:
+        raise ServerMisbehaved(f"HTTP {answer.status_code}: {received[:200].decode('utf-8', 'replace').strip()}")
+    return received
+
+
+def _read_reply(der: bytes, bag: CaBag, transaction_id: str, nonce: bytes) -> ReceivedMessage:
+    answer = message.parse(der)
+    if answer.message_type != MessageType.CERT_REP or answer.transaction_id != transaction_id or answer.recipient_nonce != nonce:
+        raise ServerMisbehaved("the reply answers another request")
+    # Being issued by the CA would not do: so is every other subscriber's certificate.
+    if answer.signer.x509 not in bag.certificates:
+        raise ServerMisbehaved("the reply is signed with a certificate that GetCACert did not name")
+    if answer.pki_status == PkiStatus.SUCCESS:
+        return answer
+    if answer.pki_status == PkiStatus.PENDING:
+        raise EnrolmentPending("the request waits for approval")
+    raise EnrolmentRefused(answer.fail_info, answer.fail_info_text or "")
+
+
+def _require_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> None:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature) as error:
+        raise ServerMisbehaved("the reply's certificate is not issued by the CA of GetCACert") from error
+
+
+def _certificates(body: bytes) -> tuple[x509.Certificate, ...]:
+    """Read what GetCACert answers: one certificate as it is, several as a certs-only SignedData (RFC 8894 section 4.2.1)."""
+    try:
+        return (x509.load_der_x509_certificate(body),)
+    except ValueError:
+        pass
+    try:
+        return tuple(x509.load_der_x509_certificate(der) for der in read_certificates(body))
+    except (ValueError, SignetryError) as error:
+        raise ServerMisbehaved("GetCACert did not answer with certificates") from error
+
+
+def _bag(certificates: tuple[x509.Certificate, ...]) -> CaBag:
+    if len(certificates) == 1 and isinstance(certificates[0].public_key(), rsa.RSAPublicKey):
+        # A CA that is its own RA.
+        return CaBag(certificates[0], certificates[0], certificates)
+    for ra in certificates:
+        issuer = _issuer_of(ra, certificates)
+        if not _is_authority(ra) and issuer is not None and isinstance(ra.public_key(), rsa.RSAPublicKey):
+            return CaBag(ra, issuer, certificates)
+    raise ServerMisbehaved("GetCACert named no RA certificate with the CA that issued it")
+
+
+def _issuer_of(certificate: x509.Certificate, among: tuple[x509.Certificate, ...]) -> x509.Certificate | None:
+    for candidate in among:
+        if candidate.subject == certificate.issuer and candidate != certificate:
+            try:
+                certificate.verify_directly_issued_by(candidate)
+            except (ValueError, TypeError, InvalidSignature):
+                continue
+            return candidate
+    return None
+
+
+def _is_authority(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
+
+
+def _transaction_id(csr: x509.CertificateSigningRequest) -> str:
+    return hashlib.sha256(csr.public_bytes(serialization.Encoding.DER)).hexdigest()

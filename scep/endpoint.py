@@ -1,0 +1,40 @@
+"""A SCEP endpoint as configured: which authority answers there, for which profiles, and how lenient it is."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from ca.authorisation import CaName, ProfileName
+from foundation.errors import NotFound
+
+
+class UnknownEndpoint(NotFound):
+    """No SCEP endpoint has this name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One SCEP endpoint.
+
+    Attributes:
+        name: the last part of its URL, ``/scep/{name}``.
+        issuing_ca: the authority that issues here.
+        profiles: what may be issued here.
+        renew_after: the part of a certificate's validity, 0 to 1, after which it may be renewed; 0 means at any time.
+        legacy: whether SHA-1 and 3DES are accepted, for clients that know nothing better.
+        museum: whether single DES is accepted too, which anybody can break.
+        reply_chain: whether a CertRep carries the issuer beside the certificate (some clients need it, iOS breaks on it).
+        subject_from_request: subject attributes that are taken from the request: nothing, or ``OU``.
+    """
+
+    name: str
+    issuing_ca: CaName
+    profiles: frozenset[ProfileName]
+    renew_after: float = 0.66
+    legacy: bool = False
+    museum: bool = False
+    reply_chain: bool = False
+    subject_from_request: frozenset[str] = frozenset()
+
+    def renewable_from(self, not_before: datetime, not_after: datetime) -> datetime:
+        """Return when a certificate of this validity may first be renewed here."""
+        return not_before + (not_after - not_before) * self.renew_after

@@ -1,0 +1,86 @@
+"""The refusals of SCEP enrolment, each with the failInfo a client is told (RFC 8894 section 3.2.1.4)."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import ClassVar
+
+from foundation.errors import BadRequest, NotAuthorised, RefusedByPolicy, SignetryError
+from scep.algorithms import Digest
+
+
+class FailInfo(IntEnum):
+    """Why a request failed (RFC 8894 section 3.2.1.4)."""
+
+    BAD_ALG = 0
+    BAD_MESSAGE_CHECK = 1
+    BAD_REQUEST = 2
+    BAD_TIME = 3
+    BAD_CERT_ID = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What a reply repeats of its request. ``digest`` is the request's where that is acceptable, else SHA-256."""
+
+    transaction_id: str
+    sender_nonce: bytes | None
+    digest: Digest
+
+
+class ScepRefusal(SignetryError):
+    """A message is refused. ``exchange`` is set once its transactionID was read: then the refusal can be a signed FAILURE."""
+
+    fail_info: ClassVar[FailInfo] = FailInfo.BAD_REQUEST
+
+    def __init__(self, message: str, exchange: Exchange | None = None) -> None:
+        super().__init__(message)
+        self.exchange = exchange
+
+
+class MalformedMessage(ScepRefusal, BadRequest):
+    """The bytes are no SCEP message."""
+
+
+class BadSignature(ScepRefusal, BadRequest):
+    """The signature or the message digest does not hold."""
+
+    fail_info = FailInfo.BAD_MESSAGE_CHECK
+
+
+class AlgorithmRefused(ScepRefusal, RefusedByPolicy):
+    """An algorithm is unknown, too weak, or not switched on at this endpoint."""
+
+    fail_info = FailInfo.BAD_ALG
+
+
+class EnvelopeUndecryptable(ScepRefusal, BadRequest):
+    """The envelope cannot be opened. Always the same words: which step failed would help to decrypt other messages."""
+
+    fail_info = FailInfo.BAD_MESSAGE_CHECK
+
+    def __init__(self, exchange: Exchange | None = None) -> None:
+        super().__init__("the envelope cannot be decrypted", exchange)
+
+
+class UnsupportedMessage(ScepRefusal, BadRequest):
+    """A message type that is not answered here; refused before anything in the message is acted on (CVE-2026-30836)."""
+
+
+class ChallengeRefused(ScepRefusal, NotAuthorised):
+    """No challenge, or one that is unknown, spent, expired or another endpoint's: the words never say which."""
+
+    def __init__(self) -> None:
+        super().__init__("the challenge password is missing or not valid here")
+
+
+class RenewalRefused(ScepRefusal, NotAuthorised):
+    """The certificate that signed the request does not entitle to another one now; the message says why."""
+
+
+class UnknownSigner(ScepRefusal, NotAuthorised):
+    """A RenewalReq that is not signed with a certificate of this authority."""
+
+    fail_info = FailInfo.BAD_CERT_ID
+
+    def __init__(self) -> None:
+        super().__init__("a renewal must be signed with the certificate to be renewed, issued by this authority")

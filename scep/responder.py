@@ -1,0 +1,151 @@
+"""What an endpoint answers, in bytes: GetCACaps, GetCACert, and a CertRep to every PKIMessage (RFC 8894 sections 3.3 and 3.5).
+
+Every failure becomes a signed CertRep as soon as there is a transactionID to put in it; the transport then says HTTP 200.
+"""
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from audit.log import Actor
+from ca.authorisation import CaName
+from ca.csr import parse_csr
+from ca.errors import BadProofOfPossession
+from ca.issuance import IssuingAuthority
+from foundation.errors import SignetryError
+from scep import message, reply
+from scep.endpoint import Endpoint, UnknownEndpoint
+from scep.enrolment import Enroller, EnrolmentRequest
+from scep.errors import AlgorithmRefused, Exchange, FailInfo, ScepRefusal, UnsupportedMessage
+from scep.message import MessageType, ReceivedMessage
+from scep.signing import Signer, certificates_only
+
+_log = structlog.get_logger("signetry.scep")
+
+_CA_RA_CERTIFICATES: Final = "application/x-x509-ca-ra-cert"
+# SHA-384 stands in no registry; strongSwan 5.9.8 has a broken bitmask and refuses its own default AES without it.
+# POSTPKIOperation and SCEPStandard spare clients the GET; Renewal is what macOS and certmonger look for before they renew
+# (facts/scep.md section 3).
+_CAPABILITIES: Final = ("AES", "POSTPKIOperation", "Renewal", "SCEPStandard", "SHA-256", "SHA-384", "SHA-512")
+_LEGACY_CAPABILITIES: Final = ("DES3", "SHA-1")
+_ENROLMENTS: Final = frozenset({MessageType.PKCS_REQ, MessageType.RENEWAL_REQ})
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointKeys:
+    """What answers at an endpoint: the issuing CA, and the RA's keys with the current one first."""
+
+    authority: IssuingAuthority
+    ra: tuple[Signer, ...]
+
+
+class Responder:
+    """Answers SCEP at the configured endpoints.
+
+    Args:
+        endpoints: by name.
+        keys: gives the current keys of an issuing CA; asked at every request, so that new ones are seen at once.
+        enroller: the use case behind PKCSReq and RenewalReq.
+    """
+
+    def __init__(self, endpoints: Mapping[str, Endpoint], keys: Callable[[CaName], EndpointKeys], enroller: Enroller) -> None:
+        self._endpoints = dict(endpoints)
+        self._keys = keys
+        self._enroller = enroller
+
+    def capabilities(self, endpoint: str) -> str:
+        """Return the GetCACaps keywords, one a line (RFC 8894 section 3.5.2).
+
+        Raises:
+            UnknownEndpoint: there is none of this name.
+        """
+        lenient = self._endpoint(endpoint)
+        legacy = _LEGACY_CAPABILITIES if lenient.legacy or lenient.museum else ()
+        return "\n".join((*_CAPABILITIES, *legacy)) + "\n"
+
+    def ca_certificates(self, endpoint: str) -> tuple[str, bytes]:
+        """Return content type and body of GetCACert: RA, issuing CA and what is above it, in that order.
+
+        The order is kept as it stands though DER would sort it: some clients take the first certificate for the RA's, and
+        strongSwan needs the root (facts/scep.md section 3).
+
+        Raises:
+            UnknownEndpoint: there is none of this name.
+        """
+        keys = self._keys(self._endpoint(endpoint).issuing_ca)
+        bag = (keys.ra[0].certificate_der, keys.authority.certificate_der, *keys.authority.chain)
+        return _CA_RA_CERTIFICATES, certificates_only(bag)
+
+    def pki_operation(self, endpoint: str, der: bytes, *, origin: str) -> bytes:
+        """Return the CertRep to the PKIMessage ``der``, which came from the address ``origin``.
+
+        Raises:
+            UnknownEndpoint: there is none of this name.
+            ScepRefusal: the bytes hold no transactionID, so that no CertRep can be made.
+        """
+        at = self._endpoint(endpoint)
+        keys = self._keys(at.issuing_ca)
+        try:
+            received = message.parse(der)
+        except ScepRefusal as refusal:
+            _log.info("message refused", endpoint=endpoint, origin=origin, reason=str(refusal))
+            if refusal.exchange is None:
+                raise
+            return reply.failure(keys.ra[0], refusal.exchange, refusal.fail_info, str(refusal))
+        try:
+            return self._answer(at, keys, received, origin)
+        except SignetryError as refusal:
+            _log.info(
+                "request refused", endpoint=endpoint, origin=origin, reason=str(refusal), transaction=received.transaction_id
+            )
+            return reply.failure(keys.ra[0], received.exchange, _fail_info(refusal), str(refusal))
+        except Exception:  # noqa: BLE001 - a defect of ours: the client gets a reference to the log, and nothing else
+            return self._defect(keys, received.exchange)
+
+    def _answer(self, endpoint: Endpoint, keys: EndpointKeys, received: ReceivedMessage, origin: str) -> bytes:
+        if received.message_type not in _ENROLMENTS:
+            # Anything else is refused before it is acted on: an unknown type must not slip past authorisation (CVE-2026-30836).
+            raise UnsupportedMessage(f"message type {received.message_type} is not answered at this endpoint")
+        if not isinstance(received.signer.public_key, rsa.RSAPublicKey):
+            # Said before anything is issued: the answer could not be enveloped, and a challenge would be spent for nothing.
+            raise AlgorithmRefused("the request must be signed with an RSA key, to which the answer can be enveloped")
+        message.check_algorithms(received, None, legacy=endpoint.legacy, museum=endpoint.museum)
+        opened = message.open_envelope(received, keys.ra)
+        message.check_algorithms(received, opened, legacy=endpoint.legacy, museum=endpoint.museum)
+        csr = parse_csr(opened.content)
+        request = EnrolmentRequest(
+            transaction_id=received.transaction_id,
+            csr=csr,
+            # macOS was seen to put the challenge beside the envelope instead of into the request.
+            challenge=csr.challenge or received.challenge or "",
+            signer=received.signer,
+            must_renew=received.message_type == MessageType.RENEWAL_REQ,
+        )
+        actor = Actor(f"scep:{endpoint.name}", origin)
+        certificate = self._enroller.enrol(endpoint, keys.authority, request, actor)
+        chain = (keys.authority.certificate_der,) if endpoint.reply_chain else ()
+        return reply.success(keys.ra[0], received, opened, certificate, chain)
+
+    def _defect(self, keys: EndpointKeys, exchange: Exchange) -> bytes:
+        reference = secrets.token_hex(4)
+        _log.exception("enrolment failed unexpectedly", reference=reference)
+        return reply.failure(keys.ra[0], exchange, FailInfo.BAD_REQUEST, f"the request failed here; log reference {reference}")
+
+    def _endpoint(self, name: str) -> Endpoint:
+        endpoint = self._endpoints.get(name)
+        if endpoint is None:
+            raise UnknownEndpoint("there is no such SCEP endpoint")
+        return endpoint
+
+
+def _fail_info(refusal: SignetryError) -> FailInfo:
+    """Return the failInfo of a refusal, wherever it was raised (RFC 8894 section 3.2.1.4)."""
+    if isinstance(refusal, ScepRefusal):
+        return refusal.fail_info
+    if isinstance(refusal, BadProofOfPossession):
+        return FailInfo.BAD_MESSAGE_CHECK
+    return FailInfo.BAD_REQUEST

@@ -1,0 +1,189 @@
+"""The three ASGI applications, one a listener: health, the routes handed in, and an answer to everything else."""
+
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from foundation.errors import BadRequest, Conflict, NotAuthorised, NotFound, RefusedByPolicy, SignetryError, Unavailable
+from signetry.logging import log_reference
+
+_log = structlog.get_logger("signetry.http")
+
+# The one place where a category of error becomes an HTTP status.
+_STATUS: dict[type[SignetryError], int] = {
+    BadRequest: 400,
+    NotAuthorised: 403,
+    NotFound: 404,
+    Conflict: 409,
+    RefusedByPolicy: 422,
+    Unavailable: 503,
+}
+
+# What browsers must not do with answers of the device and administrative listeners. No Strict-Transport-Security: it would bind
+# every port of a host name, and the public listener is plain HTTP for good reasons.
+_BROWSER_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'"),
+    (b"cache-control", b"no-store"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadinessCheck:
+    """Something without which the service must not be sent requests; ``check`` raises ``SignetryError`` with the reason."""
+
+    name: str
+    check: Callable[[], None]
+
+
+def _nothing() -> None:
+    """Start or stop nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebParts:
+    """What a web process serves: the composition root builds it, the three applications mount it.
+
+    ``start`` runs before the first request is taken, ``stop`` after the last one is answered.
+    """
+
+    public_routes: Sequence[BaseRoute] = ()
+    device_routes: Sequence[BaseRoute] = ()
+    admin_routes: Sequence[BaseRoute] = ()
+    readiness: Sequence[ReadinessCheck] = ()
+    start: Callable[[], None] = _nothing
+    stop: Callable[[], None] = _nothing
+
+
+def public_app(parts: WebParts) -> ASGIApp:
+    """Return what the public listener serves: SCEP, CRLs, issuer certificates, health."""
+    app = Starlette(routes=[*_health(parts), *parts.public_routes], exception_handlers=_HANDLERS)
+    return Guard(app, listener="public")
+
+
+def device_app(parts: WebParts) -> ASGIApp:
+    """Return what phones and persons reach over HTTPS."""
+    app = Starlette(routes=[*_health(parts), *parts.device_routes], exception_handlers=_HANDLERS)
+    return Guard(app, listener="device", headers=_BROWSER_HEADERS)
+
+
+def admin_app(parts: WebParts) -> ASGIApp:
+    """Return what administrators reach over HTTPS; FastAPI, for the API's validation and description."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, exception_handlers=_HANDLERS)
+    app.router.routes.extend([*_health(parts), *parts.admin_routes])
+    return Guard(app, listener="admin", headers=_BROWSER_HEADERS)
+
+
+def _health(parts: WebParts) -> list[Route]:
+    async def alive(_request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    def ready(_request: Request) -> Response:
+        reasons = {item.name: reason for item in parts.readiness if (reason := _reason(item)) is not None}
+        if reasons:
+            return JSONResponse({"status": "not ready", "reasons": reasons}, 503, {"Retry-After": "5"})
+        return JSONResponse({"status": "ready"})
+
+    return [Route("/healthz", alive), Route("/readyz", ready)]
+
+
+def _reason(item: ReadinessCheck) -> str | None:
+    try:
+        item.check()
+    except SignetryError as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001 - a broken check is a reason not to be ready
+        return f"the check failed (log reference {log_reference(error, 'readiness check failed', check=item.name)})"
+    return None
+
+
+def _problem(status: int, detail: str, **more: str) -> JSONResponse:
+    """Return a problem as RFC 9457 shapes it."""
+    return JSONResponse({"status": status, "detail": detail, **more}, status, media_type="application/problem+json")
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    status = next((number for category, number in _STATUS.items() if isinstance(error, category)), 400)
+    return _problem(status, str(error))
+
+
+async def _http_error(_request: Request, error: HTTPException) -> Response:
+    response = _problem(error.status_code, error.detail)
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _defect(request: Request, error: Exception) -> Response:
+    # In a thread: writing a traceback to a slow stderr must not stop the others.
+    reference = await run_in_threadpool(log_reference, error, path=request.url.path)
+    return _problem(500, "internal error", reference=reference)
+
+
+async def _gone(_request: Request, _error: Exception) -> Response:
+    # Nobody reads it; without a handler it would count as a defect.
+    return _problem(400, "the request did not arrive whole")
+
+
+_HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
+    SignetryError: _refused,
+    HTTPException: _http_error,
+    ClientDisconnect: _gone,
+    Exception: _defect,
+}
+
+
+class Guard:
+    """Around a whole application: adds headers, logs each request at ``debug`` without its query, and ends every exception.
+
+    Starlette answers an unknown exception and then raises it again, for the server to log; ``_defect`` has done that.
+    """
+
+    def __init__(self, app: ASGIApp, *, listener: str, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        self._app = app
+        self._listener = listener
+        self._headers = headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        started = time.monotonic()
+        status = 0
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                present = {name for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(item for item in self._headers if item[0] not in present)]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, answer)
+        except Exception:
+            # Answered and logged; without an answer the connection is of no use to anybody, and the server closes it.
+            if status == 0:
+                raise
+        finally:
+            milliseconds = round((time.monotonic() - started) * 1000, 1)
+            client = (scope.get("client") or ("",))[0]
+            _log.debug(
+                "request",
+                listener=self._listener,
+                method=scope.get("method"),
+                path=scope.get("path"),
+                status=status,
+                milliseconds=milliseconds,
+                client=client,
+            )

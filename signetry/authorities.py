@@ -1,0 +1,109 @@
+"""The authorities as the running processes hold them: loaded once, and again when the database says something changed.
+
+Loading a key means decrypting a PKCS #8 file, which takes longer than an enrolment; a command beside the service (a re-issued
+authority, a new RA key) must still be seen within a second. So the rows' highest numbers are compared once in a while.
+"""
+
+import threading
+import time
+
+from sqlalchemy import func
+from sqlmodel import Session, col, select
+
+from ca import hierarchy
+from ca.authorisation import CaName
+from ca.errors import KeyUnavailable, UnknownAuthority
+from ca.issuance import IssuingAuthority
+from ca.keys import KeyStore
+from ca.ra_keys import load_ra_keys
+from ca.records import Certificate, CertificationAuthority, RaKey
+from foundation.clock import Clock
+from foundation.transactions import Transactions
+from scep.responder import EndpointKeys
+from scep.signing import Signer
+
+_LOOK_EVERY_SECONDS = 0.5
+
+
+class Authorities:
+    """A cache over ``ca.hierarchy``; safe to use from several threads."""
+
+    def __init__(self, transactions: Transactions, keystore: KeyStore, clock: Clock, public_url: str) -> None:
+        self._transactions = transactions
+        self._keystore = keystore
+        self._clock = clock
+        self._public_url = public_url
+        self._lock = threading.Lock()
+        self._looked_at = 0.0
+        self._generation: tuple[int, ...] = ()
+        self._by_name: dict[CaName, IssuingAuthority] = {}
+        self._ra: dict[CaName, tuple[Signer, ...]] = {}
+
+    def authority(self, name: CaName) -> IssuingAuthority:
+        """Return an authority with its private key.
+
+        Raises:
+            UnknownAuthority: there is none of this name.
+            KeyUnavailable: its key cannot be loaded.
+        """
+        with self._lock:
+            self._refresh()
+            if name not in self._by_name:
+                with self._transactions.reading() as session:
+                    self._by_name[name] = hierarchy.load_authority(session, self._keystore, name, self._public_url)
+            return self._by_name[name]
+
+    def endpoint_keys(self, name: CaName) -> EndpointKeys:
+        """Return the issuing CA ``name`` and its RA's keys, newest first.
+
+        Raises:
+            UnknownAuthority, KeyUnavailable: as for ``authority``.
+        """
+        authority = self.authority(name)
+        with self._lock:
+            if name not in self._ra:
+                with self._transactions.reading() as session:
+                    pairs = load_ra_keys(session, self._keystore, authority, now=self._clock.now())
+                if not pairs:
+                    raise KeyUnavailable(f"authority {name} has no RA key in force; the worker makes one")
+                # strongSwan is given the root alone and looks for what is between in the reply.
+                chain = (authority.certificate_der,)
+                self._ra[name] = tuple(Signer.of(pair.certificate, pair.private_key, chain) for pair in pairs)
+            return EndpointKeys(authority, self._ra[name])
+
+    def by_id(self, authority_id: int) -> IssuingAuthority:
+        """Return the authority of this row number, with its private key.
+
+        Raises:
+            UnknownAuthority, KeyUnavailable: as for ``authority``.
+        """
+        with self._transactions.reading() as session:
+            name = session.exec(
+                select(CertificationAuthority.name).where(col(CertificationAuthority.id) == authority_id),
+            ).one_or_none()
+        if name is None:
+            raise UnknownAuthority(f"there is no authority number {authority_id}")
+        return self.authority(CaName(name))
+
+    def _refresh(self) -> None:
+        if time.monotonic() - self._looked_at < _LOOK_EVERY_SECONDS:
+            return
+        with self._transactions.reading() as session:
+            generation = _generation(session)
+        self._looked_at = time.monotonic()
+        if generation != self._generation:
+            self._generation = generation
+            self._by_name.clear()
+            self._ra.clear()
+
+
+def _generation(session: Session) -> tuple[int, ...]:
+    """Return numbers that grow whenever an authority, one of its certificates or an RA key is added, or one is revoked."""
+    authorities = session.exec(select(func.max(CertificationAuthority.id))).one()
+    own = session.exec(
+        select(func.count(col(Certificate.id)), func.count(col(Certificate.revoked_at))).where(
+            col(Certificate.certifies_id).is_not(None),
+        ),
+    ).one()
+    ra_keys = session.exec(select(func.max(RaKey.id))).one()
+    return (authorities or 0, *own, ra_keys or 0)

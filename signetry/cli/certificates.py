@@ -1,0 +1,282 @@
+"""``signetry cert``: which certificates there are, whose they are, and taking them back."""
+
+import base64
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from sqlmodel import Session
+
+from ca import revocation, selection
+from ca.revocation import RevocationReason, RevokedCertificate
+from ca.selection import CertificateSummary, Criteria, Status
+from crl import aia
+from foundation.errors import BadRequest
+from people.devices import device_named
+from people.persons import person_named
+from signetry.assembly import House, open_house
+from signetry.cli import certificate_view, revocation_list
+from signetry.cli.challenges import parse_lifetime
+from signetry.cli.output import JsonFlag, emit_json, emit_record, emit_rows
+
+app = typer.Typer(no_args_is_help=True, help="Certificates: list, show, export, revoke.")
+
+Serial = Annotated[str, typer.Argument(metavar="SERIAL", help="Serial number in hexadecimal, with or without colons.")]
+Serials = Annotated[list[str], typer.Argument(metavar="SERIAL…", help="Serial numbers in hexadecimal, with or without colons.")]
+
+_LISTED = ("serial", "status", "person", "device", "profile", "authority", "not_after")
+_CHANGED = ("serial", "outcome", "reason", "revoked_at", "subject")
+_CRL_NOTE = "The running service publishes the new CRL within a second; signetry crl issue does so at once."
+
+
+class ExportFormat(StrEnum):
+    """What ``cert export`` writes: the certificate as PEM or DER, or PEM followed by its issuers'."""
+
+    PEM = "pem"
+    DER = "der"
+    CHAIN = "chain"
+
+
+class _DryRun(Exception):
+    """Carries what would have happened out of a transaction that must not happen."""
+
+    def __init__(self, states: list[RevokedCertificate]) -> None:
+        super().__init__()
+        self.states = states
+
+
+@app.command("list")
+def list_(
+    *,
+    upn: Annotated[str, typer.Option(help="Only those of this person: UPN, mail address or number.")] = "",
+    device: Annotated[str, typer.Option(help="Only those of this device: name or number.")] = "",
+    profile: Annotated[str | None, typer.Option(help="Only those of this profile.")] = None,
+    status: Annotated[Status | None, typer.Option(help="Only those in this state.")] = None,
+    expiring: Annotated[str, typer.Option(metavar="30d", help="Only those that expire within this time.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 100,
+    page: Annotated[int, typer.Option(min=1, help="Which page of that many, from 1.")] = 1,
+    as_json: JsonFlag = False,
+) -> None:
+    """List certificates, the newest first.
+
+    Example: signetry cert list --status good --expiring 30d
+    """
+    house = open_house()
+    now = house.clock.now()
+    with house.transactions.reading() as session:
+        criteria = Criteria(
+            person_id=person_named(session, upn).id if upn else None,
+            device_id=device_named(session, device).id if device else None,
+            profile=profile,
+            status=status,
+            expiring_before=now + parse_lifetime(expiring) if expiring else None,
+        )
+        found = selection.matching(session, criteria, now=now, limit=limit, offset=(page - 1) * limit)
+        rows = [certificate_view.summary(session, certificate) for certificate in found]
+    emit_rows(rows, _LISTED, as_json=as_json)
+
+
+@app.command()
+def show(serial: Serial, *, as_json: JsonFlag = False) -> None:
+    """Show whose a certificate is, what it says, and what it is worth."""
+    house = open_house()
+    with house.transactions.reading() as session:
+        certificate = selection.by_serial(session, serial, now=house.clock.now())
+        record = certificate_view.full(session, certificate)
+    emit_record(record, as_json=as_json)
+
+
+@app.command()
+def export(
+    serial: Serial,
+    *,
+    encoding: Annotated[
+        ExportFormat, typer.Option("--format", help="PEM, DER, or PEM with the issuers behind.")
+    ] = ExportFormat.PEM,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to; standard output without it.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write a certificate to a file."""
+    house = open_house()
+    with house.transactions.reading() as session:
+        certificate = selection.by_serial(session, serial, now=house.clock.now())
+        data = _exported(session, certificate, encoding)
+    if out:
+        out.write_bytes(data)
+    if as_json:
+        text = base64.b64encode(data).decode() if encoding is ExportFormat.DER else data.decode()
+        emit_json({"serial": certificate.serial, "format": str(encoding), "file": out and str(out), "certificate": text})
+    elif not out:
+        typer.echo(data, nl=False)
+
+
+@app.command()
+def revoke(  # noqa: PLR0913 - one parameter an option
+    serials: Annotated[list[str] | None, typer.Argument(metavar="SERIAL…", help="Serial numbers in hexadecimal.")] = None,
+    *,
+    upn: Annotated[str, typer.Option(help="All of this person's: UPN, mail address or number.")] = "",
+    device: Annotated[str, typer.Option(help="All of this device's: name or number.")] = "",
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Those in a file: serial[,reason][,invalidity_date].")] = None,
+    reason: Annotated[
+        RevocationReason, typer.Option(case_sensitive=False, help="Why, by its name in RFC 5280.")
+    ] = RevocationReason.UNSPECIFIED,
+    invalidity_date: Annotated[
+        str, typer.Option(metavar="DATE", help="Since when the key is not to be trusted: 2026-05-31, or with T and a time.")
+    ] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be revoked.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, with --upn and --device.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Revoke certificates. What is revoked for this reason already stays as it is.
+
+    Serial numbers, and all of a person or device, are revoked together or not at all; the rows of a file one by one, and the exit
+    code is 1 when one of them was refused.
+
+    Example: signetry cert revoke 4f:02:… --reason keyCompromise
+    """
+    if sum(map(bool, (serials, upn or device, csv))) != 1:
+        raise BadRequest("give serial numbers, or --upn or --device, or --csv")
+    house = open_house()
+    since = revocation_list.parse_date(invalidity_date) if invalidity_date else None
+    if csv:
+        _revoke_file(house, csv, reason, since, dry_run=dry_run, as_json=as_json)
+        return
+    chosen = _of_serials(house, serials) if serials else _of_owner(house, upn, device)
+    if not chosen:
+        typer.echo("nothing to revoke", err=True)
+    elif not serials and not dry_run:
+        _confirm(chosen, yes=yes)
+    ids = [certificate.id for certificate in chosen]
+
+    def act(session: Session) -> list[RevokedCertificate]:
+        return revocation.revoke(
+            session,
+            ids,
+            reason,
+            invalidity_date=since,
+            actor=house.actor,
+            now=house.clock.now(),
+            listeners=house.revocation_listeners,
+        )
+
+    _carry_out(house, act, dry_run=dry_run, as_json=as_json)
+
+
+@app.command()
+def hold(serials: Serials, *, as_json: JsonFlag = False) -> None:
+    """Put certificates on hold: revoked until they are released, or revoked for good."""
+    house = open_house()
+    ids = [certificate.id for certificate in _of_serials(house, serials)]
+
+    def act(session: Session) -> list[RevokedCertificate]:
+        now = house.clock.now()
+        return revocation.hold(session, ids, actor=house.actor, now=now, listeners=house.revocation_listeners)
+
+    _carry_out(house, act, as_json=as_json)
+
+
+@app.command()
+def release(serials: Serials, *, as_json: JsonFlag = False) -> None:
+    """Take certificates off hold."""
+    house = open_house()
+    ids = [certificate.id for certificate in _of_serials(house, serials)]
+
+    def act(session: Session) -> list[RevokedCertificate]:
+        now = house.clock.now()
+        return revocation.release(session, ids, actor=house.actor, now=now, listeners=house.revocation_listeners)
+
+    _carry_out(house, act, as_json=as_json)
+
+
+def _exported(session: Session, certificate: CertificateSummary, encoding: ExportFormat) -> bytes:
+    der = selection.encoded(session, certificate.id)
+    if encoding is ExportFormat.DER:
+        return der
+    issuers = aia.chain(session, certificate.authority) if encoding is ExportFormat.CHAIN else ()
+    ders = [der, *(issuer.der for issuer in issuers if issuer.der != der)]
+    return b"".join(x509.load_der_x509_certificate(each).public_bytes(Encoding.PEM) for each in ders)
+
+
+def _of_serials(house: House, serials: list[str]) -> list[CertificateSummary]:
+    with house.transactions.reading() as session:
+        return [selection.by_serial(session, serial, now=house.clock.now()) for serial in serials]
+
+
+def _of_owner(house: House, upn: str, device: str) -> list[CertificateSummary]:
+    with house.transactions.reading() as session:
+        criteria = Criteria(
+            person_id=person_named(session, upn).id if upn else None,
+            device_id=device_named(session, device).id if device else None,
+        )
+        return list(selection.revocable(session, criteria, now=house.clock.now()))
+
+
+def _confirm(chosen: list[CertificateSummary], *, yes: bool) -> None:
+    """Let whoever named no serial number see what that means."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise BadRequest(f"this would revoke {len(chosen)} certificates; look with --dry-run, then say --yes")
+    for certificate in chosen:
+        typer.echo(f"{certificate.serial}  {certificate.profile}  {certificate.subject}", err=True)
+    typer.confirm(f"Revoke these {len(chosen)} certificates?", abort=True, err=True)
+
+
+def _carry_out(
+    house: House,
+    act: Callable[[Session], list[RevokedCertificate]],
+    *,
+    dry_run: bool = False,
+    as_json: bool,
+) -> None:
+    def tried(session: Session) -> list[RevokedCertificate]:
+        states = act(session)
+        if dry_run:
+            raise _DryRun(states)
+        return states
+
+    try:
+        states = house.transactions.write(tried)
+    except _DryRun as undone:
+        states = undone.states
+    rows = [
+        {
+            "serial": state.serial,
+            "outcome": revocation_list.outcome_of(state),
+            "reason": state.reason and str(state.reason),
+            "revoked_at": state.revoked_at,
+            "invalidity_date": state.invalidity_date,
+            "profile": state.profile,
+            "subject": state.subject,
+        }
+        for state in states
+    ]
+    emit_rows(rows, _CHANGED, as_json=as_json)
+    _conclude(changed=any(state.changed for state in states), dry_run=dry_run)
+
+
+def _revoke_file(
+    house: House, path: Path, reason: RevocationReason, since: datetime | None, *, dry_run: bool, as_json: bool
+) -> None:
+    outcomes = revocation_list.revoke_lines(house, revocation_list.read(path), reason, since, dry_run=dry_run)
+    emit_rows([asdict(outcome) for outcome in outcomes], ("line", "serial", "outcome", "reason", "problem"), as_json=as_json)
+    refused = sum(outcome.outcome == "refused" for outcome in outcomes)
+    _conclude(changed=any(outcome.outcome in ("revoked", "held") for outcome in outcomes), dry_run=dry_run)
+    if refused:
+        typer.echo(f"{refused} of {len(outcomes)} refused", err=True)
+        raise typer.Exit(1)
+
+
+def _conclude(*, changed: bool, dry_run: bool) -> None:
+    """Say, beside the output proper, what happens next."""
+    if dry_run:
+        typer.echo("dry run: nothing was changed", err=True)
+    elif changed:
+        typer.echo(_CRL_NOTE, err=True)

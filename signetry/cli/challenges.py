@@ -1,0 +1,78 @@
+"""``signetry challenge``: minting one-time challenges."""
+
+import re
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+from sqlmodel import Session
+
+from ca.authorisation import DeviceId, PersonId, ProfileName
+from ca.profiles import DEVICE_PROFILES
+from foundation.errors import BadRequest, RefusedByPolicy
+from people.devices import get_device
+from people.persons import person_named
+from scep import challenge
+from signetry.assembly import open_house
+from signetry.cli.output import JsonFlag, emit_json
+
+app = typer.Typer(no_args_is_help=True, help="One-time challenges for SCEP enrolment.")
+
+_LIFETIME = re.compile(r"(\d{1,6})([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def parse_lifetime(text: str) -> timedelta:
+    """Return the time ``text`` stands for: ``90s``, ``15m``, ``1h``, ``7d``.
+
+    Raises:
+        BadRequest: written any other way.
+    """
+    match = _LIFETIME.fullmatch(text.strip())
+    if match is None:
+        raise BadRequest(f"{text!r} is no duration: write a number and s, m, h or d, such as 1h")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+@app.command()
+def create(
+    *,
+    endpoint: Annotated[str, typer.Option(help="The SCEP endpoint it may be used at.")] = "default",
+    upn: Annotated[str, typer.Option(help="The person it is for.")] = "",
+    device: Annotated[int | None, typer.Option(help="The device it is for, by number (signetry device list).")] = None,
+    profile: Annotated[str, typer.Option(help="The certificate profile it obtains.")] = "identity",
+    count: Annotated[int, typer.Option(help="How many to mint; they are printed one a line.")] = 1,
+    ttl: Annotated[str, typer.Option(help="How long it lives: 90s, 15m, 1h, 7d.")] = "1h",
+    as_json: JsonFlag = False,
+) -> None:
+    """Mint one-time challenges. They are shown now and never again.
+
+    Example: signetry challenge create --upn alice@example.com --profile identity --ttl 15m
+    """
+    house = open_house()
+    lifetime = parse_lifetime(ttl)
+    allowed = house.endpoint(endpoint)
+    if profile not in allowed.profiles:
+        raise RefusedByPolicy(f"endpoint {endpoint} issues {', '.join(sorted(allowed.profiles))}, not {profile}")
+
+    def act(session: Session) -> tuple[str, ...]:
+        carried = get_device(session, device) if device is not None else None
+        person = person_named(session, upn) if upn else None
+        if person is None and profile not in DEVICE_PROFILES:
+            raise BadRequest(f"a {profile} certificate is a person's: say whose with --upn")
+        order = challenge.ChallengeOrder(
+            endpoint=allowed.name,
+            profile=ProfileName(profile),
+            person=PersonId(person.id) if person else None,
+            device=DeviceId(carried.id) if carried else None,
+            count=count,
+            lifetime=lifetime,
+        )
+        return challenge.mint(session, order, actor=house.actor, now=house.clock.now())
+
+    minted = house.transactions.write(act)
+    if as_json:
+        expires = house.clock.now() + lifetime
+        emit_json([{"challenge": text, "endpoint": endpoint, "profile": profile, "expires_at": expires} for text in minted])
+    else:
+        typer.echo("\n".join(minted))

@@ -1,0 +1,126 @@
+"""``signetry enrol``: our own SCEP client, for trying an endpoint and for machines without another."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from foundation.errors import BadRequest, Conflict
+from scep.client import CaBag, Identity, ScepClient, build_csr
+from signetry.cli.output import JsonFlag, emit_record
+from signetry.files import read_secret, write_private
+
+_KEY_SIZES = (2048, 3072, 4096)
+_KEY, _REQUEST, _CERTIFICATE, _CHAIN = "key.pem", "request.pem", "certificate.pem", "chain.pem"
+
+
+def enrol(
+    url: Annotated[str, typer.Argument(help="The endpoint, such as http://127.0.0.1:8080/scep/default.")],
+    *,
+    out: Annotated[Path, typer.Option(help="Where key.pem, certificate.pem and chain.pem go.")],
+    challenge_file: Annotated[Path | None, typer.Option(help="The file with the challenge password.")] = None,
+    renew: Annotated[bool, typer.Option("--renew", help="Renew the certificate in --out, with a new key.")] = False,
+    common_name: Annotated[
+        str, typer.Option(help="The name in the request; the service decides the one in the certificate.")
+    ] = "",
+    key_size: Annotated[int, typer.Option(help="Bits of the RSA key: 2048, 3072 or 4096.")] = 2048,
+    fingerprint: Annotated[str, typer.Option(help="Accept only the issuing CA with this SHA-256.")] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Enrol over SCEP, or renew. When the connection breaks, run it again: the same request gets the same certificate.
+
+    Example: signetry enrol http://127.0.0.1:8080/scep/default --challenge-file challenge.txt --out ./alice
+    """
+    if key_size not in _KEY_SIZES:
+        raise BadRequest("--key-size is 2048, 3072 or 4096")
+    if renew == (challenge_file is not None):
+        raise BadRequest("give either --challenge-file, to enrol, or --renew")
+    with ScepClient(url, fingerprint=fingerprint) as client:
+        bag = client.ca_certificates()
+        if renew:
+            identity = _renew(client, bag, out, key_size)
+        else:
+            challenge = read_secret(challenge_file, "--challenge-file").decode() if challenge_file else ""
+            identity = _enrol(client, bag, out, common_name or "signetry enrol", challenge, key_size)
+    _write_chain(out, bag)
+    certificate = identity.certificate
+    emit_record(
+        {
+            "certificate": str(out / _CERTIFICATE),
+            "serial": f"{certificate.serial_number:032x}",
+            "subject": certificate.subject.rfc4514_string(),
+            "not_after": certificate.not_valid_after_utc,
+            "ca_fingerprint": bag.fingerprint,
+        },
+        as_json=as_json,
+    )
+
+
+def _enrol(client: ScepClient, bag: CaBag, out: Path, common_name: str, challenge: str, key_size: int) -> Identity:
+    if (out / _CERTIFICATE).exists():
+        raise Conflict(f"{out / _CERTIFICATE} is there already: renew it with --renew, or name another --out")
+    # Kept before it is sent: an attempt after a lost answer repeats this very request.
+    if not (out / _REQUEST).exists():
+        key = rsa.generate_private_key(65537, key_size)
+        _write_key(out, key)
+        write_private(out / _REQUEST, build_csr(key, common_name, challenge).public_bytes(Encoding.PEM))
+    csr = x509.load_pem_x509_csr((out / _REQUEST).read_bytes())
+    identity = client.enrol(bag, _read_key(out), csr)
+    _write_certificate(out, identity)
+    # The request holds the challenge, which is spent now.
+    (out / _REQUEST).unlink()
+    return identity
+
+
+def _renew(client: ScepClient, bag: CaBag, out: Path, key_size: int) -> Identity:
+    adopted = _adopt_next(out)
+    try:
+        held = Identity(x509.load_pem_x509_certificate((out / _CERTIFICATE).read_bytes()), _read_key(out))
+    except FileNotFoundError as error:
+        raise BadRequest(f"there is nothing to renew in {out}: {error.filename} is missing") from None
+    if adopted:
+        return held
+    next_directory = out / "next"
+    if not (next_directory / _KEY).exists():
+        _write_key(next_directory, rsa.generate_private_key(65537, key_size))
+    identity = client.renew(bag, held, _read_key(next_directory))
+    _write_certificate(next_directory, identity)
+    _adopt_next(out)
+    return identity
+
+
+def _adopt_next(out: Path) -> bool:
+    """Put the renewed pair, once it is complete, in the place of the old one; an interrupted move is finished by the next run."""
+    following = out / "next"
+    if not (following / _CERTIFICATE).exists():
+        return False
+    if (following / _KEY).exists():
+        (following / _KEY).replace(out / _KEY)
+    (following / _CERTIFICATE).replace(out / _CERTIFICATE)
+    following.rmdir()
+    return True
+
+
+def _read_key(directory: Path) -> rsa.RSAPrivateKey:
+    key = serialization.load_pem_private_key((directory / _KEY).read_bytes(), None)
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise BadRequest(f"{directory / _KEY} is not an RSA key")
+    return key
+
+
+def _write_key(directory: Path, key: rsa.RSAPrivateKey) -> None:
+    pem = key.private_bytes(Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    write_private(directory / _KEY, pem)
+
+
+def _write_certificate(directory: Path, identity: Identity) -> None:
+    write_private(directory / _CERTIFICATE, identity.certificate.public_bytes(Encoding.PEM))
+
+
+def _write_chain(directory: Path, bag: CaBag) -> None:
+    authorities = [certificate for certificate in bag.certificates if certificate != bag.ra]
+    write_private(directory / _CHAIN, b"".join(certificate.public_bytes(Encoding.PEM) for certificate in authorities))

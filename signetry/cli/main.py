@@ -1,0 +1,44 @@
+"""The ``signetry`` command: one group of commands a module, errors turned into an exit code in one place."""
+
+import sys
+
+import typer
+
+from foundation.errors import BadRequest, SignetryError
+from signetry import logging
+from signetry.cli import authority, certificates, challenges, crl, devices, doctor, enrolment, groups, people, service
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Signetry: a certification authority for mobile mail identity.",
+)
+app.add_typer(authority.app, name="ca")
+app.add_typer(people.app, name="person")
+app.add_typer(groups.app, name="group")
+app.add_typer(devices.app, name="device")
+app.add_typer(challenges.app, name="challenge")
+app.add_typer(certificates.app, name="cert")
+app.add_typer(crl.app, name="crl")
+app.command("init")(authority.init)
+app.command("serve")(service.serve)
+app.command("doctor")(doctor.doctor)
+app.command("demo")(service.demo)
+app.command("enrol")(enrolment.enrol)
+
+_FAILED = 1
+_BAD_USAGE = 2
+
+
+def main() -> None:
+    """Run the command line; a refusal goes to stderr in one line."""
+    # Commands report by what they print; the log is for what they did not expect. ``serve`` configures it again.
+    logging.configure("warning", "console")
+    try:
+        app()
+    except BadRequest as error:
+        print(f"signetry: {error}", file=sys.stderr)  # noqa: T201 - the reason of a failure is what stderr is for
+        sys.exit(_BAD_USAGE)
+    except SignetryError as error:
+        print(f"signetry: {error}", file=sys.stderr)  # noqa: T201 - as above
+        sys.exit(_FAILED)

@@ -1,0 +1,59 @@
+"""``signetry serve`` and ``signetry demo``: the running service."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import typer
+
+from signetry import logging, server, tls
+from signetry.assembly import open_house
+from signetry.cli.output import JsonFlag, emit_json
+from signetry.demo import demonstrate
+from signetry.settings import load_settings
+
+
+def serve(
+    *,
+    workers: Annotated[int | None, typer.Option(help="How many web processes; one a processor by default.")] = None,
+) -> None:
+    """Run the service: web processes and the worker, until SIGTERM or SIGINT."""
+    # Not needed by any other command, and slow to import.
+
+    settings = load_settings(workers=workers)
+    logging.configure(settings.log_level, settings.log_format)
+    house = open_house(settings)
+    house.database.migrate()
+    tls.ensure(settings, house.clock)
+    house.follow_public_url()
+    house.close()
+    server.serve(settings, on_ready=_say_what_to_do)
+
+
+def _say_what_to_do(addresses: Mapping[str, str]) -> None:
+    typer.echo(
+        f"""Signetry serves
+  SCEP, CRLs, AIA  {addresses["public"]}   (SCEP endpoint: {addresses["public"]}/scep/default)
+  devices          {addresses["device"]}
+  administration   {addresses["admin"]}
+
+What to do next, in a second terminal in this folder:
+  . .venv/bin/activate
+  signetry person add --upn alice@example.com --email alice@example.com --name "Alice Smith"
+  signetry challenge create --upn alice@example.com
+  signetry demo      one whole round against this service
+  signetry doctor    what to change before real devices come
+README.md goes on from here.
+""",
+    )
+
+
+def demo(*, as_json: JsonFlag = False) -> None:
+    """Enrol, look up and revoke against the running service, and show each step."""
+    house = open_house()
+    steps = []
+    for step in demonstrate(house):
+        steps.append({"step": step.done, "outcome": step.outcome, "milliseconds": round(step.milliseconds, 1)})
+        if not as_json:
+            typer.echo(f"{step.milliseconds:8.1f} ms  {step.done}: {step.outcome}")
+    if as_json:
+        emit_json(steps)

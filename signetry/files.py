@@ -1,0 +1,47 @@
+"""Files that only their owner may read: secrets that operators hand in, and what the service writes for itself."""
+
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+from signetry.errors import ConfigurationError
+
+
+def read_secret(path: Path, setting: str, *, at_most: int = 4096) -> bytes:
+    """Return the secret that ``path`` holds, without the newline an editor leaves at its end.
+
+    Raises:
+        ConfigurationError: the file is missing, empty, too long, or readable by everybody; the message names ``setting``.
+    """
+    try:
+        with path.open("rb") as file:
+            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & stat.S_IRWXO:
+                raise ConfigurationError(f"{setting}: {path} is open to every user of this machine; chmod 600 it")
+            secret = file.read(at_most + 1).rstrip(b"\r\n")
+    except OSError as error:
+        raise ConfigurationError(f"{setting}: {path} cannot be read: {error.strerror}") from None
+    if not secret or len(secret) > at_most:
+        raise ConfigurationError(f"{setting}: {path} must hold between 1 and {at_most} bytes")
+    return secret
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Put ``content`` at ``path``, readable by its owner only; a reader sees the old file or the new one, never a part."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -1,0 +1,88 @@
+"""HTTP/1 with bounds: uvicorn's httptools protocol, which by itself reads a request's head without end.
+
+What clients need stays: request lines of 16 KiB and more (SCEP by GET carries the whole message in the query), HTTP/1.0 and
+requests without a Host header (facts/scep.md section 3). Pipelining and keep-alive are uvicorn's own.
+"""
+
+from asyncio import BaseTransport, TimerHandle
+from http import HTTPStatus
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+# Counted as received; the read in which the head ends may bring a little more. SCEP's longest GET is a quarter of this.
+HEAD_AT_MOST = 64 * 1024
+
+# From the connection, or the first byte of a further request, to the end of the head; and from there to the end of the body.
+HEAD_SECONDS = 10.0
+BODY_SECONDS = 30.0
+
+
+class BoundedHttpToolsProtocol(HttpToolsProtocol):
+    """One connection; a peer that sends too much of a head, or sends too slowly, is turned away."""
+
+    head_seconds = HEAD_SECONDS
+    body_seconds = BODY_SECONDS
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - uvicorn's signature
+        super().__init__(*args, **kwargs)
+        self._head_bytes = 0
+        self._in_head = True
+        self._deadline: TimerHandle | None = None
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """Start the clock: a connection on which nothing arrives is closed as well."""
+        super().connection_made(transport)  # type: ignore[arg-type] # it is a Transport
+        self._expect_within(self.head_seconds)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the clock."""
+        self._expect_within(None)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser, as long as the head stays within its bound."""
+        if self._in_head:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._in_head and self._head_bytes > HEAD_AT_MOST and not self.transport.is_closing():
+            # No header yet means that the request line itself has no end.
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if self.headers else HTTPStatus.REQUEST_URI_TOO_LONG)
+
+    def on_message_begin(self) -> None:
+        """Note the first byte of a request."""
+        super().on_message_begin()
+        self._expect_within(self.head_seconds)
+
+    def on_headers_complete(self) -> None:
+        """Note the end of the head."""
+        self._in_head = False
+        self._expect_within(self.body_seconds)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Note the end of the body: from here on the application has all the time it wants, and the next head may come."""
+        self._expect_within(None)
+        self._in_head = True
+        self._head_bytes = 0
+        super().on_message_complete()
+
+    def _expect_within(self, seconds: float | None) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = None if seconds is None else self.loop.call_later(seconds, self._too_slow)
+
+    def _too_slow(self) -> None:
+        if self.transport.is_closing():
+            return
+        if self._in_head and self._head_bytes:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+        else:
+            # Either nothing was asked, or the application is waiting for the rest and learns that there is none.
+            self.transport.close()
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        body = status.phrase.encode()
+        head = f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\n"
+        self.transport.write(head.encode() + b"Connection: close\r\n\r\n" + body)
+        self.transport.close()

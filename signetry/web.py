@@ -1,0 +1,114 @@
+"""A web process: three uvicorn servers on inherited sockets, in one event loop. Started by the supervisor, never by hand."""
+
+import argparse
+import asyncio
+import signal
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import uvicorn
+import uvloop
+from starlette.types import ASGIApp
+
+from audit.log import Actor
+from signetry import assembly, logging, tls
+from signetry.app import WebParts, admin_app, device_app, public_app
+from signetry.child import die_with_parent
+from signetry.http_protocol import BoundedHttpToolsProtocol
+from signetry.server import LISTENERS
+from signetry.settings import Settings, load_settings
+from signetry.tls import TlsFiles
+
+# Less than the supervisor's patience, so that what comes after the last answer still happens.
+_GRACE_SECONDS = 8
+# An MDM's burst of phones reuses its connections; a phone that is done goes away by itself.
+_KEEP_ALIVE_SECONDS = 15
+# Beyond that a process answers 503 at once instead of running out of file descriptors.
+_CONNECTIONS_AT_MOST = 800
+
+
+class _Server(uvicorn.Server):
+    """One of several servers of a process, which takes its signals in one place."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone."""
+        yield
+
+
+def server_context(files: TlsFiles) -> ssl.SSLContext:
+    """Return the TLS context of the device and administrative listeners.
+
+    It asks nobody for a client certificate: macOS and Windows renewals break when a server does (facts/scep.md section 3).
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = ssl.CERT_NONE
+    context.load_cert_chain(files.certificate, files.key)
+    return context
+
+
+def configure(app: ASGIApp, settings: Settings, context: ssl.SSLContext | None = None) -> uvicorn.Config:
+    """Return how uvicorn serves ``app``."""
+    return uvicorn.Config(
+        app,
+        http=BoundedHttpToolsProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        # Its lines would hold the query, and a SCEP request by GET is its query. ``app.Guard`` logs instead.
+        access_log=False,
+        server_header=False,
+        # X-Forwarded-For counts from these peers only, and only as far as the last hop that is not one of them.
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=[str(network) for network in settings.trusted_proxies],
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+        limit_concurrency=_CONNECTIONS_AT_MOST,
+        ssl_context_factory=None if context is None else lambda _config, _default: context,
+    )
+
+
+async def serve(parts: WebParts, settings: Settings, sockets: Mapping[str, socket.socket]) -> None:
+    """Serve ``parts`` on the sockets of the three listeners until SIGTERM or SIGINT, then finish what is under way."""
+    context = server_context(tls.files(settings))
+    servers = {
+        "public": _Server(configure(public_app(parts), settings)),
+        "device": _Server(configure(device_app(parts), settings, context)),
+        "admin": _Server(configure(admin_app(parts), settings, context)),
+    }
+
+    def stop() -> None:
+        for server in servers.values():
+            server.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    await asyncio.gather(*(server.serve(sockets=[sockets[name]]) for name, server in servers.items()))
+
+
+def main() -> None:
+    """Run one web process."""
+    parser = argparse.ArgumentParser(prog="signetry.web")
+    for name in LISTENERS:
+        parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument("--parent", type=int, required=True)
+    arguments = vars(parser.parse_args())
+    die_with_parent(arguments["parent"])
+    settings = load_settings()
+    logging.configure(settings.log_level, settings.log_format)
+    parts = assembly.web_parts(assembly.open_house(settings, actor=Actor("web"), grouped=True))
+    sockets = {name: socket.socket(fileno=arguments[name]) for name in LISTENERS}
+    parts.start()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(parts, settings, sockets))
+    finally:
+        parts.stop()
+
+
+if __name__ == "__main__":
+    main()

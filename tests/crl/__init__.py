@@ -1,0 +1,1 @@
+"""Tests of CRL building, publication and serving."""

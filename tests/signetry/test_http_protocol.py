@@ -1,0 +1,152 @@
+"""The bounds of HTTP/1, tried on a real server over a real socket."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from signetry.app import WebParts, public_app
+from signetry.http_protocol import HEAD_AT_MOST, BoundedHttpToolsProtocol
+from signetry.settings import Settings, load_settings
+from signetry.web import configure
+
+
+class Hasty(BoundedHttpToolsProtocol):
+    """The same with little patience."""
+
+    head_seconds = 0.3
+    body_seconds = 0.3
+
+
+async def echo(request: Request) -> Response:
+    body = await request.body()
+    return JSONResponse(
+        {"query": len(request.url.query), "body": len(body), "client": request.client.host if request.client else ""}
+    )
+
+
+class Service:
+    """A server in a thread."""
+
+    def __init__(self, settings: Settings, protocol: type[BoundedHttpToolsProtocol]) -> None:
+        config = configure(public_app(WebParts(public_routes=[Route("/echo", echo, methods=["GET", "POST"])])), settings)
+        config.http = protocol
+        self._server = uvicorn.Server(config)
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.address = self._socket.getsockname()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._server.serve(sockets=[self._socket])))
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the server and its thread."""
+        self._server.should_exit = True
+        self._thread.join()
+
+    def exchange(self, *parts: bytes) -> bytes:
+        """Send ``parts`` and return all that comes back until the server closes."""
+        with socket.create_connection(self.address, timeout=10) as connection:
+            answer = b""
+            try:
+                for part in parts:
+                    connection.sendall(part)
+                while data := connection.recv(65536):
+                    answer += data
+            except ConnectionError:
+                pass
+            return answer
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    running = Service(load_settings(home=tmp_path), BoundedHttpToolsProtocol)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def hasty(tmp_path: Path) -> Iterator[Service]:
+    running = Service(load_settings(home=tmp_path), Hasty)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def behind_proxy(tmp_path: Path) -> Iterator[Service]:
+    running = Service(load_settings(home=tmp_path, trusted_proxies=["127.0.0.0/8", "10.0.0.0/8"]), BoundedHttpToolsProtocol)
+    yield running
+    running.stop()
+
+
+def test_a_request_line_of_48_kib_is_served(service: Service) -> None:
+    answer = service.exchange(b"GET /echo?" + b"x" * 49152 + b" HTTP/1.1\r\nHost: ca\r\nConnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b'"query":49152' in answer
+
+
+def test_http_1_0_without_a_host_is_served_and_closed(service: Service) -> None:
+    answer = service.exchange(b"GET /echo HTTP/1.0\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"connection: close" in answer.lower()
+    assert b"transfer-encoding" not in answer.lower()
+
+
+def test_http_1_1_without_a_host_is_served(service: Service) -> None:
+    assert service.exchange(b"GET /echo HTTP/1.1\r\nConnection: close\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+
+
+def test_an_endless_request_line_is_refused(service: Service) -> None:
+    assert service.exchange(b"GET /echo?", *[b"x" * 16384] * 40).startswith(b"HTTP/1.1 414 ")
+
+
+def test_an_endless_head_is_refused(service: Service) -> None:
+    answer = service.exchange(b"GET /echo HTTP/1.1\r\n", *[b"X-Header: " + b"x" * 16384 + b"\r\n"] * 40)
+    assert answer.startswith(b"HTTP/1.1 431 ")
+
+
+def test_an_endless_header_is_refused(service: Service) -> None:
+    answer = service.exchange(b"GET /echo HTTP/1.1\r\nHost: ca\r\nX-Header: ", *[b"x" * 16384] * 40)
+    assert answer.startswith(b"HTTP/1.1 431 ")
+
+
+def test_the_bound_is_on_the_head_not_on_the_body(service: Service) -> None:
+    size = 3 * HEAD_AT_MOST
+    head = f"POST /echo HTTP/1.1\r\nHost: ca\r\nContent-Length: {size}\r\nConnection: close\r\n\r\n".encode()
+    assert f'"body":{size}'.encode() in service.exchange(head, b"x" * size)
+
+
+def test_the_bound_starts_anew_with_each_request_of_a_connection(service: Service) -> None:
+    request = b"GET /echo?" + b"x" * 40000 + b" HTTP/1.1\r\nHost: ca\r\n"
+    answer = service.exchange(request + b"\r\n", request + b"\r\n", request + b"Connection: close\r\n\r\n")
+    assert answer.count(b"HTTP/1.1 200 ") == 3
+
+
+def test_a_head_that_trickles_is_timed_out(hasty: Service) -> None:
+    assert hasty.exchange(b"GET /echo HTTP/1.1\r\nHost:").startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_silent_connection_is_closed(hasty: Service) -> None:
+    assert hasty.exchange(b"") == b""
+
+
+def test_a_body_that_trickles_is_given_up(hasty: Service) -> None:
+    answer = hasty.exchange(b"POST /echo HTTP/1.1\r\nHost: ca\r\nContent-Length: 100\r\n\r\nx")
+    assert b" 200 " not in answer
+
+
+def test_no_server_header_is_sent(service: Service) -> None:
+    head = service.exchange(b"GET /healthz HTTP/1.0\r\n\r\n").split(b"\r\n\r\n")[0].lower()
+    assert b"\r\nserver:" not in head
+
+
+def test_a_forwarded_address_counts_only_from_a_trusted_proxy(service: Service, behind_proxy: Service) -> None:
+    request = b"GET /echo HTTP/1.0\r\nX-Forwarded-For: 1.2.3.4, 198.51.100.7, 10.9.9.9\r\n\r\n"
+    assert b'"client":"127.0.0.1"' in service.exchange(request)
+    # The last hop that is no proxy of ours; what stands before it is the client's own claim.
+    assert b'"client":"198.51.100.7"' in behind_proxy.exchange(request)

@@ -1,0 +1,1 @@
+"""Golden files, each with its provenance."""

@@ -1,0 +1,1 @@
+"""SCEP messages captured from real clients."""
