@@ -66,9 +66,7 @@ def main() -> None:
 
     floor_rate = floor.rate(3072 if arguments.ca_key == "rsa3072" else 2048)
     print(f"floor, {len(os.sched_getaffinity(0))} processors, three RSA private operations a round: {floor_rate:.0f}/s")
-    print(
-        f"{'server':<12} {'connections':>11} {'rate/s':>8} {'of floor':>9} {'median ms':>10} {'p99 ms':>8} {'failed':>7} {'generator ms':>13}"
-    )
+    print("server       connections   rate/s  of floor  median ms   p99 ms  failed  generator ms")
     with _signetry(arguments.ca_key) as (url, home):
         for level in levels:
             made = requests.make(_ra(url), _challenges(home, arguments.requests))

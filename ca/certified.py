@@ -5,10 +5,15 @@ from cryptography import x509
 from ca.authorisation import SubjectNames
 from ca.subject import SECURITY_IDENTIFIER, SMTP_UTF8_MAILBOX, UPN
 from foundation import tlv
+from foundation.tlv import MalformedTlv
 
 
 def names_in(certificate: x509.Certificate) -> SubjectNames:
-    """Return the alternative names and the SID in ``certificate``; the fields that its subject would fill stay empty."""
+    """Return the alternative names and the SID in ``certificate``; the fields that its subject would fill stay empty.
+
+    Raises:
+        MalformedTlv: one of these is not what ``ca.subject`` writes.
+    """
     emails: list[str] = []
     upn = ""
     dns_names: list[str] = []
@@ -36,10 +41,13 @@ def names_in(certificate: x509.Certificate) -> SubjectNames:
 
 def _security_identifier(encoded: bytes) -> str:
     """Return the SID in a value that ``ca.subject.security_identifier`` wrote: GeneralNames of one otherName."""
-    other_name = tlv.children(encoded, tlv.read(encoded))[0]
-    explicit = tlv.children(encoded, other_name)[1]
-    octets = tlv.read(encoded, explicit.content)
-    return encoded[octets.content : octets.end].decode("ascii")
+    try:
+        (other_name,) = tlv.children(encoded, tlv.read(encoded))
+        _, explicit = tlv.children(encoded, other_name)
+        octets = tlv.read(encoded, explicit.content)
+        return encoded[octets.content : octets.end].decode("ascii")
+    except ValueError as error:
+        raise MalformedTlv("a security identifier that holds no SID") from error
 
 
 def _utf8(encoded: bytes) -> str:

@@ -102,10 +102,13 @@ class _Request:
         outer = tlv.read(data)
         if outer.end != len(data):
             raise MalformedTlv("bytes follow the request")
-        self._info, self._algorithm, self._signature = self._fields(outer, 3)[:3]
-        info = self._fields(self._info, 3)
+        self._info, self._algorithm, self._signature = self._fields(outer, 3, 3)
+        info = self._fields(self._info, 3, 4)
         self._subject, self._key = info[1], info[2]
-        self._attributes = next((element for element in info[3:] if element.tag == _ATTRIBUTES), None)
+        # Some leave the attributes out where there are none, though they are not OPTIONAL.
+        self._attributes = info[3] if info[3:] else None
+        if self._attributes is not None and self._attributes.tag != _ATTRIBUTES:
+            raise MalformedTlv("attributes under another tag")
 
     def parsed(self) -> CertificateRequest:
         """Return the request, its signature verified."""
@@ -125,10 +128,10 @@ class _Request:
 
     # --- elements ---
 
-    def _fields(self, element: Element, at_least: int) -> list[Element]:
+    def _fields(self, element: Element, at_least: int, at_most: int) -> list[Element]:
         found = tlv.children(self._data, element)
-        if len(found) < at_least:
-            raise MalformedTlv("a structure with missing members")
+        if not at_least <= len(found) <= at_most:
+            raise MalformedTlv("a structure with missing or surplus members")
         return found
 
     def _value(self, element: Element) -> bytes:
@@ -147,7 +150,7 @@ class _Request:
         if self._signature.tag != tlv.BIT_STRING or bits[:1] != b"\0":
             raise MalformedTlv("a signature that is no BIT STRING of whole bytes")
         signed, signature = self._signed_bytes(), bits[1:]
-        oid = self._oid(self._fields(self._algorithm, 1)[0])
+        oid = self._oid(self._fields(self._algorithm, 1, 2)[0])
         try:
             if isinstance(public_key, rsa.RSAPublicKey) and oid in _RSA_SIGNATURES:
                 public_key.verify(signature, signed, padding.PKCS1v15(), _RSA_SIGNATURES[oid])
@@ -178,7 +181,7 @@ class _Request:
         count = 0
         for relative_name in tlv.children(self._data, self._subject):
             for attribute in tlv.children(self._data, relative_name):
-                kind, value = self._fields(attribute, 2)[:2]
+                kind, value = self._fields(attribute, 2, 2)
                 count += 1
                 if count > MAX_NAMES:
                     raise MalformedTlv("too many subject attributes")
@@ -189,7 +192,7 @@ class _Request:
         if self._attributes is None:
             return
         for attribute in tlv.children(self._data, self._attributes):
-            kind, values = self._fields(attribute, 2)[:2]
+            kind, values = self._fields(attribute, 2, 2)
             oid = self._oid(kind)
             for value in tlv.children(self._data, values):
                 yield oid, value
@@ -210,7 +213,7 @@ class _Request:
         for oid, value in attributes:
             if oid in _EXTENSION_REQUESTS:
                 for extension in tlv.children(self._data, value):
-                    members = self._fields(extension, 2)
+                    members = self._fields(extension, 2, 3)
                     content = members[-1]
                     if content.tag != tlv.OCTET_STRING:
                         raise MalformedTlv("an extension without a value")

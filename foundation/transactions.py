@@ -19,8 +19,8 @@ class Transactions(Protocol):
     def write(self, act: Callable[[Session], Result]) -> Result:
         """Run ``act`` in a transaction and return its result once that is durable.
 
-        Acts of several threads may share one commit, each in a savepoint of its own. When ``act`` raises, nothing of it is
-        kept and the exception reaches the caller. ``act`` may run again after a lost connection: it must not have effects
-        outside the session.
+        Acts of several threads may share one commit, and none suffers another's failure. When ``act`` raises, nothing of it is
+        kept and the exception reaches the caller. ``act`` may run again, after a lost connection or when an act beside it
+        failed: it must not have effects outside the session.
         """
         ...

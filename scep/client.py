@@ -6,6 +6,7 @@ the caller can know, by its fingerprint.
 """
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -13,7 +14,7 @@ from typing import Final, Self
 
 import httpx2
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import AttributeOID, NameOID
@@ -22,7 +23,7 @@ from foundation.errors import BadRequest, SignetryError, Unavailable
 from scep import message
 from scep.algorithms import Cipher, Digest, Suite
 from scep.cms import read_certificates
-from scep.errors import FailInfo
+from scep.errors import FailInfo, ScepRefusal
 from scep.message import MessageType, PkiStatus, ReceivedMessage
 from scep.signing import Signer
 
@@ -31,9 +32,11 @@ _TIMEOUT_SECONDS: Final = 30.0
 # A reply lost on the way is asked for again with the same bytes: the server then answers with the same certificate.
 _ATTEMPTS: Final = 3
 _SIGNER_LIFETIME: Final = timedelta(days=7)
+_SEPARATORS: Final = re.compile(r"[\s:]")
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
-class ServerMisbehaved(BadRequest):
+class ServerMisbehaved(SignetryError):
     """The server's answer is malformed, unsigned, or not about what was asked."""
 
 
@@ -108,11 +111,16 @@ class ScepClient:
         url: the endpoint, without query.
         fingerprint: the SHA-256 of the issuing CA's certificate in hex, where the caller knows it; then no other CA is accepted.
         transport: how to reach the server, where it is not the network.
+
+    Raises:
+        BadRequest: the URL or the fingerprint is none.
     """
 
     def __init__(self, url: str, *, fingerprint: str = "", transport: httpx2.BaseTransport | None = None) -> None:
-        self._url = url
-        self._fingerprint = fingerprint.replace(":", "").lower()
+        self._url = _checked(url)
+        self._fingerprint = _SEPARATORS.sub("", fingerprint).lower()
+        if self._fingerprint and not _SHA256.fullmatch(self._fingerprint):
+            raise BadRequest("the fingerprint is a SHA-256, 64 hexadecimal digits")
         self._http = httpx2.Client(timeout=_TIMEOUT_SECONDS, follow_redirects=False, transport=transport)
 
     def __enter__(self) -> Self:
@@ -182,11 +190,15 @@ class ScepClient:
             sender_nonce=nonce,
             suite=Suite(digest=Digest.SHA256, cipher=Cipher.AES256),
         )
-        answer = _read_reply(self._post(der), bag, _transaction_id(csr), nonce)
-        content = message.open_envelope(answer, [signer]).content
-        wanted = key.public_key()
-        for certificate in map(x509.load_der_x509_certificate, read_certificates(content)):
-            if certificate.public_key() == wanted:
+        reply = self._post(der)
+        try:
+            # Whatever it is sealed with: a certificate is no secret, and Debian's scepserver answers in single DES.
+            content = message.open_envelope(_read_reply(reply, bag, _transaction_id(csr), nonce), [signer]).content
+            granted = [x509.load_der_x509_certificate(der) for der in read_certificates(content)]
+        except (ScepRefusal, ValueError) as error:
+            raise ServerMisbehaved(f"the server's reply cannot be read: {error}") from error
+        for certificate in granted:
+            if _is_over(certificate, key):
                 _require_issued_by(certificate, bag.issuer)
                 return Identity(certificate, key)
         raise ServerMisbehaved("the server answered SUCCESS without a certificate over our key")
@@ -209,6 +221,16 @@ class ScepClient:
             except httpx2.HTTPError as error:
                 last = error
         raise ServerUnreachable(f"{self._url} does not answer: {type(last).__name__}")
+
+
+def _checked(url: str) -> str:
+    try:
+        parsed = httpx2.URL(url)
+    except httpx2.InvalidURL:
+        parsed = httpx2.URL()
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise BadRequest("the URL of an endpoint begins with http:// or https:// and a host name")
+    return url
 
 
 def _bounded(answer: httpx2.Response) -> bytes:
@@ -236,6 +258,13 @@ def _read_reply(der: bytes, bag: CaBag, transaction_id: str, nonce: bytes) -> Re
     raise EnrolmentRefused(answer.fail_info, answer.fail_info_text or "")
 
 
+def _is_over(certificate: x509.Certificate, key: rsa.RSAPrivateKey) -> bool:
+    try:
+        return certificate.public_key() == key.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        return False
+
+
 def _require_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> None:
     try:
         certificate.verify_directly_issued_by(issuer)
@@ -261,7 +290,7 @@ def _bag(certificates: tuple[x509.Certificate, ...]) -> CaBag:
         return CaBag(certificates[0], certificates[0], certificates)
     for ra in certificates:
         issuer = _issuer_of(ra, certificates)
-        if not _is_authority(ra) and issuer is not None and isinstance(ra.public_key(), rsa.RSAPublicKey):
+        if not _is_authority(ra) and issuer is not None and _is_enveloped_to(ra):
             return CaBag(ra, issuer, certificates)
     raise ServerMisbehaved("GetCACert named no RA certificate with the CA that issued it")
 
@@ -275,6 +304,16 @@ def _issuer_of(certificate: x509.Certificate, among: tuple[x509.Certificate, ...
                 continue
             return candidate
     return None
+
+
+def _is_enveloped_to(ra: x509.Certificate) -> bool:
+    """Say whether requests can be enveloped to ``ra``: NDES has a second RA certificate, which only signs."""
+    if not isinstance(ra.public_key(), rsa.RSAPublicKey):
+        return False
+    try:
+        return ra.extensions.get_extension_for_class(x509.KeyUsage).value.key_encipherment
+    except x509.ExtensionNotFound:
+        return True
 
 
 def _is_authority(certificate: x509.Certificate) -> bool:

@@ -5,58 +5,36 @@ certificate outside any transaction; then store certificate, redeemed challenge,
 what that transaction has committed is returned.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import bindparam, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
 from audit import log
 from audit.log import Actor, Event
 from ca import issuance
-from ca.authorisation import Authorisation, DeviceId, PersonId, ProfileName, SubjectNames
+from ca.authorisation import Authorisation, DeviceId, PersonId, SubjectNames
 from ca.csr import CertificateRequest
 from ca.errors import WeakKey
 from ca.issuance import IssuanceListener, IssuingAuthority
 from ca.keys import PublicKey
 from ca.names import check_request
 from ca.profiles import profile_named
-from ca.records import Certificate
 from ca.subject import Organisation
 from foundation.clock import Clock
 from foundation.errors import SignetryError
-from foundation.tables import table_of
 from foundation.transactions import Transactions
 from people.activity import Inactive, require_active
 from people.devices import find_device_for_enrolment
 from people.persons import find_person_for_enrolment
-from scep import challenge, renewal
+from scep import challenge, register, renewal
 from scep.certificate import CarriedCertificate
 from scep.challenge import KnownChallenge
 from scep.endpoint import Endpoint
-from scep.errors import ChallengeRefused, RenewalRefused, UnknownSigner
-from scep.records import Enrolment
+from scep.errors import ChallengeRefused, UnknownSigner
 from scep.renewal import HeldCertificate
 from scep.subject import names_of
-
-_CERTIFICATE = table_of(Certificate)
-_ENROLMENT = table_of(Enrolment)
-_STORED = (
-    select(_CERTIFICATE.c.der, _CERTIFICATE.c.revoked_at)
-    .join(_ENROLMENT, _ENROLMENT.c.certificate_id == _CERTIFICATE.c.id)
-    .where(_ENROLMENT.c.retry_key == bindparam("retry_key"))
-)
-_HELD = (
-    select(_CERTIFICATE, _ENROLMENT.c.endpoint)
-    .outerjoin(_ENROLMENT, _ENROLMENT.c.certificate_id == _CERTIFICATE.c.id)
-    .where(_CERTIFICATE.c.authority_id == bindparam("authority_id"), _CERTIFICATE.c.serial == bindparam("serial"))
-)
-_REVOKED_SINCE = (
-    select(_CERTIFICATE.c.revoked_at).where(_CERTIFICATE.c.id == bindparam("certificate_id")).with_for_update(read=True)
-)
-_ENROLLED = insert(_ENROLMENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +62,11 @@ class _Claim:
 
     held: HeldCertificate | None
     challenge: KnownChallenge | None
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether a live challenge is presented."""
+        return self.challenge is not None and self.challenge.live
 
 
 class Enroller:
@@ -119,12 +102,12 @@ class Enroller:
             NamesNotAuthorised, NamesMissing, WeakKey: it may, but not with these names or this key; a challenge stays usable.
         """
         with self._transactions.reading() as session:
-            held = _held(session, authority, request)
-            retry_key = _retry_key(endpoint, request, held)
-            stored = _stored(session, retry_key)
+            claim = _Claim(register.held(session, authority, request.signer), self._presented(session, endpoint, request))
+            retry_key = register.retry_key(endpoint.name, request.transaction_id, request.csr.der, claim.held)
+            # A challenge that is still live has obtained nothing yet, so there is nothing to look for.
+            stored = None if claim.is_fresh else register.kept(session, retry_key)
             if stored is not None:
                 return stored
-            claim = _Claim(held, self._presented(session, endpoint, request))
             try:
                 authorisation = self._authorise(session, endpoint, request, claim)
                 check_request(request.csr.requested, authorisation.names)
@@ -136,7 +119,7 @@ class Enroller:
         except (SignetryError, IntegrityError) as error:
             # The same request, sent twice at once: the other one was stored first, and its certificate answers both.
             with self._transactions.reading() as session:
-                stored = _stored(session, retry_key)
+                stored = register.kept(session, retry_key)
             if stored is not None:
                 return stored
             if isinstance(error, SignetryError):
@@ -156,7 +139,7 @@ class Enroller:
         before: certmonger repeats it in every renewal (facts/scep.md section 6).
         """
         held, known = claim.held, claim.challenge
-        if known is not None and known.live:
+        if known is not None and claim.is_fresh:
             return self._by_challenge(session, endpoint, request, known)
         if held is None:
             raise UnknownSigner if request.must_renew and not request.challenge else ChallengeRefused
@@ -208,7 +191,7 @@ class Enroller:
         def store(session: Session) -> None:
             require_active(session, person=authorisation.person, device=authorisation.device)
             if claim.held is not None:
-                _require_unrevoked(session, claim.held)
+                register.require_unrevoked(session, claim.held)
             certificate_id = issuance.record(
                 session,
                 built,
@@ -218,18 +201,10 @@ class Enroller:
                 now=now,
                 listeners=self._listeners,
             )
-            if claim.challenge is not None and claim.challenge.live:
+            if claim.challenge is not None and claim.is_fresh:
                 challenge.redeem(session, claim.challenge.id, certificate_id=certificate_id, now=now)
-            session.execute(
-                _ENROLLED,
-                {
-                    "retry_key": retry_key,
-                    "endpoint": endpoint.name,
-                    "transaction_id": request.transaction_id,
-                    "certificate_id": certificate_id,
-                    "created_at": now,
-                },
-            )
+            answer = register.Answer(retry_key, endpoint.name, request.transaction_id, certificate_id)
+            register.keep(session, answer, now=now)
 
         self._transactions.write(store)
         return built.der
@@ -249,57 +224,14 @@ class Enroller:
         self._transactions.write(lambda session: log.record(session, event, now=self._clock.now()))
 
 
-def _held(session: Session, authority: IssuingAuthority, request: EnrolmentRequest) -> HeldCertificate | None:
-    """Return the certificate of ``authority`` that signed the request: the very bytes on record, not just its name and number."""
-    signer = request.signer
-    if signer.issuer_der != authority.subject_der:
-        return None
-    row = session.execute(_HELD, {"authority_id": authority.id, "serial": f"{signer.serial_number:032x}"}).one_or_none()
-    if row is None or row.der != signer.der:
-        return None
-    return HeldCertificate(
-        id=row.id,
-        serial=row.serial,
-        profile=ProfileName(row.profile),
-        person=row.person_id,
-        device=row.device_id,
-        endpoint=row.endpoint,
-        not_before=row.not_before,
-        not_after=row.not_after,
-        revoked=row.revoked_at is not None,
-        der=row.der,
-    )
-
-
 def _certifiable(csr: CertificateRequest) -> PublicKey:
     if isinstance(csr.public_key, PublicKey):
         return csr.public_key
     raise WeakKey("the public key is of a kind that no profile allows")
 
 
-def _require_unrevoked(session: Session, held: HeldCertificate) -> None:
-    # Asked again in the transaction: the certificate may have been revoked while its successor was being signed.
-    if session.execute(_REVOKED_SINCE, {"certificate_id": held.id}).scalar_one() is not None:
-        raise RenewalRefused("the certificate to be renewed is revoked")
-
-
 def _same_holder(known: KnownChallenge, held: HeldCertificate) -> bool:
     return (known.person, known.device, known.profile) == (held.person, held.device, held.profile)
-
-
-def _retry_key(endpoint: Endpoint, request: EnrolmentRequest, held: HeldCertificate | None) -> str:
-    """Return what makes a request the same one again: never the transactionID alone, which clients derive from their key."""
-    parts = (endpoint.name, request.transaction_id, hashlib.sha256(request.csr.der).hexdigest(), held.serial if held else "")
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
-
-
-def _stored(session: Session, retry_key: str) -> bytes | None:
-    row = session.execute(_STORED, {"retry_key": retry_key}).one_or_none()
-    if row is None:
-        return None
-    if row.revoked_at is not None:
-        raise RenewalRefused("the certificate issued to this request has been revoked")
-    return bytes(row.der)
 
 
 def _todays_names(session: Session, person_id: PersonId | None, device_id: DeviceId | None) -> SubjectNames:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -81,9 +80,8 @@ def device_app(parts: WebParts) -> ASGIApp:
 
 
 def admin_app(parts: WebParts) -> ASGIApp:
-    """Return what administrators reach over HTTPS; FastAPI, for the API's validation and description."""
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, exception_handlers=_HANDLERS)
-    app.router.routes.extend([*_health(parts), *parts.admin_routes])
+    """Return what administrators reach over HTTPS."""
+    app = Starlette(routes=[*_health(parts), *parts.admin_routes], exception_handlers=_HANDLERS)
     return Guard(app, listener="admin", headers=_BROWSER_HEADERS)
 
 

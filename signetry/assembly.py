@@ -6,23 +6,25 @@
 import getpass
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property, partial
 
-from sqlmodel import Session
+from sqlmodel import Session, col, select
 
 from audit.log import Actor
 from ca import hierarchy, ra_keys
 from ca.authorisation import CaName, ProfileName
+from ca.errors import UnknownAuthority
 from ca.issuance import IssuanceListener, IssuingAuthority
 from ca.keys import FileKeyStore, KeyStore
+from ca.records import CertificationAuthority
 from ca.revocation import RevocationListener, RevokedCertificate
 from ca.subject import Organisation
 from crl import http as crl_http
 from crl import publication
 from crl.publication import Freshness, PublicationSettings
 from foundation.clock import Clock, SystemClock
-from foundation.errors import NotFound, Unavailable
+from foundation.errors import NotFound, SignetryError, Unavailable
 from foundation.transactions import Transactions
 from scep import http as scep_http
 from scep.endpoint import Endpoint, UnknownEndpoint
@@ -32,17 +34,17 @@ from signetry.app import ReadinessCheck, WebParts
 from signetry.authorities import Authorities
 from signetry.database import Database, open_database
 from signetry.files import read_secret
+from signetry.jobs import Job
 from signetry.settings import Settings, load_settings
-from signetry.worker import Job
 
 # A thread waits for its commit while others sign: enough of them that a slow disk does not leave the processors idle.
 SCEP_THREADS = 16
-# They are renewed a month before their end; a look now and then is enough.
+# They are renewed a month before their end; besides, every change of the database is an occasion to look.
 _RA_KEYS_LOOKED_AT_EVERY = timedelta(hours=1)
 
 
 class NotInitialised(NotFound):
-    """The state directory holds no installation yet."""
+    """The state directory holds no installation yet, or one whose making was interrupted."""
 
 
 @dataclass(frozen=True)
@@ -145,22 +147,60 @@ class House:
     def follow_public_url(self) -> list[CaName]:
         """Re-issue every issuing CA whose certificate still points at an earlier public URL; return which."""
         with self.transactions.reading() as session:
-            due = [
-                record.name
-                for record in hierarchy.authorities(session)
-                if hierarchy.is_reissue_due(session, record.name, self.settings.public_url)
-            ]
+            due = [record.name for record in hierarchy.authorities(session) if self.is_reissue_due(session, record.name)]
         for name in due:
             self.transactions.write(partial(self.reissue, name))
         return due
 
+    def is_reissue_due(self, session: Session, name: CaName) -> bool:
+        """Say whether an authority's certificate points at an earlier public URL; one that is revoked is not made again."""
+        try:
+            return hierarchy.is_reissue_due(session, name, self.settings.public_url)
+        except UnknownAuthority:
+            return False
+
+    def require_complete(self) -> None:
+        """Return if ``signetry init`` came to its end here.
+
+        Raises:
+            NotInitialised: there is no authority yet.
+            SchemaOutdated: the database holds no schema, or another release's.
+        """
+        self.database.check_schema()
+        with self.transactions.reading() as session:
+            if not hierarchy.authorities(session):
+                raise NotInitialised(
+                    f"{self.settings.home} holds no authority yet: run signetry init, it goes on where it stopped"
+                )
+
     def renew_ra_keys(self) -> int:
-        """Give every issuing CA of an endpoint whose RA certificate nears its end a new RA key; return how many got one."""
+        """Give every issuing CA of an endpoint whose RA certificate nears its end a new RA key; return how many got one.
+
+        Raises:
+            UnknownAuthority, KeyUnavailable: an issuing CA cannot be used; the others have been seen to all the same.
+        """
         renewed = 0
-        for name in sorted({endpoint.issuing_ca for endpoint in self.endpoints.values()}):
-            authority = self.authorities.authority(name)
-            renewed += self.transactions.write(partial(self._renew_ra_key, authority))
+        failure: SignetryError | None = None
+        for name in sorted(self._endpoint_authorities):
+            try:
+                authority = self.authorities.authority(name)
+                renewed += self.transactions.write(partial(self._renew_ra_key, authority))
+            except SignetryError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
         return renewed
+
+    def next_look_at_ra_keys(self, session: Session) -> datetime:
+        """Return when the RA keys must be looked at: at once where one is missing, revoked or near its end."""
+        now = self.clock.now()
+        query = select(CertificationAuthority.id).where(col(CertificationAuthority.name).in_(self._endpoint_authorities))
+        due = any(ra_keys.is_ra_key_due(session, number, now=now) for number in session.exec(query) if number is not None)
+        return now if due else now + _RA_KEYS_LOOKED_AT_EVERY
+
+    @property
+    def _endpoint_authorities(self) -> set[CaName]:
+        return {endpoint.issuing_ca for endpoint in self.endpoints.values()}
 
     def _renew_ra_key(self, authority: IssuingAuthority, session: Session) -> bool:
         now = self.clock.now()
@@ -233,7 +273,7 @@ def jobs(house: House) -> list[Job]:
     """Return what the worker does over ``house``."""
     return [
         Job("crl", run=lambda: len(house.publish_crls()), next_due=publication.next_due),
-        Job("ra-keys", run=house.renew_ra_keys, every=_RA_KEYS_LOOKED_AT_EVERY),
+        Job("ra-keys", run=house.renew_ra_keys, next_due=house.next_look_at_ra_keys),
     ]
 
 

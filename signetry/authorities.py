@@ -48,10 +48,7 @@ class Authorities:
         """
         with self._lock:
             self._refresh()
-            if name not in self._by_name:
-                with self._transactions.reading() as session:
-                    self._by_name[name] = hierarchy.load_authority(session, self._keystore, name, self._public_url)
-            return self._by_name[name]
+            return self._authority(name)
 
     def endpoint_keys(self, name: CaName) -> EndpointKeys:
         """Return the issuing CA ``name`` and its RA's keys, newest first.
@@ -59,8 +56,9 @@ class Authorities:
         Raises:
             UnknownAuthority, KeyUnavailable: as for ``authority``.
         """
-        authority = self.authority(name)
         with self._lock:
+            self._refresh()
+            authority = self._authority(name)
             if name not in self._ra:
                 with self._transactions.reading() as session:
                     pairs = load_ra_keys(session, self._keystore, authority, now=self._clock.now())
@@ -85,6 +83,12 @@ class Authorities:
             raise UnknownAuthority(f"there is no authority number {authority_id}")
         return self.authority(CaName(name))
 
+    def _authority(self, name: CaName) -> IssuingAuthority:
+        if name not in self._by_name:
+            with self._transactions.reading() as session:
+                self._by_name[name] = hierarchy.load_authority(session, self._keystore, name, self._public_url)
+        return self._by_name[name]
+
     def _refresh(self) -> None:
         if time.monotonic() - self._looked_at < _LOOK_EVERY_SECONDS:
             return
@@ -98,12 +102,17 @@ class Authorities:
 
 
 def _generation(session: Session) -> tuple[int, ...]:
-    """Return numbers that grow whenever an authority, one of its certificates or an RA key is added, or one is revoked."""
+    """Return numbers that change whenever an authority, one of its certificates or an RA key is added, or one is revoked."""
     authorities = session.exec(select(func.max(CertificationAuthority.id))).one()
     own = session.exec(
         select(func.count(col(Certificate.id)), func.count(col(Certificate.revoked_at))).where(
             col(Certificate.certifies_id).is_not(None),
         ),
     ).one()
-    ra_keys = session.exec(select(func.max(RaKey.id))).one()
-    return (authorities or 0, *own, ra_keys or 0)
+    ra_keys = session.exec(
+        select(func.count(col(RaKey.id)), func.count(col(Certificate.revoked_at))).join(
+            Certificate,
+            col(RaKey.certificate_id) == col(Certificate.id),
+        ),
+    ).one()
+    return (authorities or 0, *own, *ra_keys)

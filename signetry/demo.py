@@ -7,6 +7,7 @@ CRL says so. The person is deactivated at the end, so that nothing of the demons
 import secrets
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import httpx2
@@ -15,15 +16,18 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from sqlmodel import Session
 
 from ca.authorisation import PersonId, ProfileName
+from ca.profiles import PERSON_PROFILES
 from ca.revocation import RevocationReason, revoke
 from ca.selection import by_serial
-from foundation.errors import Unavailable
+from foundation.errors import RefusedByPolicy, Unavailable
 from people.person import PersonFields, PersonRecord
 from people.persons import add_person, deactivate_person
 from scep import challenge
 from scep.client import ScepClient, build_csr
+from scep.endpoint import Endpoint
 from signetry.assembly import House
 
+_ENDPOINT = "default"
 _PROFILE = ProfileName("mail-all-in-one")
 _PATIENCE_SECONDS = 15.0
 _LOOK_EVERY_SECONDS = 0.1
@@ -46,17 +50,23 @@ def demonstrate(house: House) -> Iterator[Step]:
     """Make the round, yielding each step once it is done.
 
     Raises:
-        ServerUnreachable: the service does not run on the public listener.
+        ServerUnreachable: the service does not run on the public listener; nothing was recorded.
+        UnknownEndpoint, RefusedByPolicy: the endpoint ``default`` is gone, or issues nothing to persons.
         NotPublished: the CRL did not follow within 15 seconds.
     """
     base = f"http://{house.settings.public_listen.dialled}"
+    scep = f"{base}/scep/{_ENDPOINT}"
+    endpoint = house.endpoint(_ENDPOINT)
+    profile = _profile(endpoint)
+    with ScepClient(scep) as client:
+        client.capabilities()
     stopwatch = _Stopwatch()
     person = house.transactions.write(lambda session: _add_person(house, session))
     yield stopwatch.step("added a person", f"{person.display_name} <{person.email}>")
     try:
-        password = house.transactions.write(lambda session: _mint(house, session, person))
+        password = house.transactions.write(lambda session: _mint(house, session, person, profile))
         yield stopwatch.step("minted a one-time challenge", "for one certificate, spent when that is stored")
-        certificate = _enrol(f"{base}/scep/default", password)
+        certificate = _enrol(scep, password)
         serial = f"{certificate.serial_number:032x}"
         yield stopwatch.step("enrolled over SCEP", f"serial {serial}, {certificate.subject.rfc4514_string()}")
         with house.transactions.reading() as session:
@@ -64,8 +74,9 @@ def demonstrate(house: House) -> Iterator[Step]:
         yield stopwatch.step("looked it up", f"it is person {found.person_id}'s, profile {found.profile}")
         house.transactions.write(lambda session: _revoke(house, session, found.id))
         yield stopwatch.step("revoked it", f"reason {RevocationReason.CESSATION_OF_OPERATION}")
-        number = _wait_for_crl(f"{base}/crl/issuing.crl", certificate.serial_number)
-        yield stopwatch.step("saw it on the CRL", f"number {number}, {base}/crl/issuing.crl")
+        crl = f"{base}/crl/{endpoint.issuing_ca}.crl"
+        number = _wait_for_crl(crl, certificate.serial_number)
+        yield stopwatch.step("saw it on the CRL", f"number {number}, {crl}")
     finally:
         house.transactions.write(
             lambda session: deactivate_person(session, person.id, actor=house.actor, now=house.clock.now()),
@@ -82,14 +93,22 @@ class _Stopwatch:
         return Step(done, outcome, elapsed * 1000)
 
 
+def _profile(endpoint: Endpoint) -> ProfileName:
+    """Return what to enrol for: mail and log-on in one, or what else there is for persons."""
+    allowed = [profile for profile in (_PROFILE, *PERSON_PROFILES) if profile in endpoint.profiles]
+    if not allowed:
+        raise RefusedByPolicy(f"endpoint {endpoint.name} issues nothing to persons, which is what is demonstrated")
+    return allowed[0]
+
+
 def _add_person(house: House, session: Session) -> PersonRecord:
     address = f"demo-{secrets.token_hex(4)}@example.com"
     fields = PersonFields(upn=address, email=address, display_name="Demonstration")
     return add_person(session, fields, actor=house.actor, now=house.clock.now())
 
 
-def _mint(house: House, session: Session, person: PersonRecord) -> str:
-    order = challenge.ChallengeOrder("default", _PROFILE, PersonId(person.id), None)
+def _mint(house: House, session: Session, person: PersonRecord, profile: ProfileName) -> str:
+    order = challenge.ChallengeOrder(_ENDPOINT, profile, PersonId(person.id), None)
     return challenge.mint(session, order, actor=house.actor, now=house.clock.now())[0]
 
 
@@ -115,8 +134,10 @@ def _wait_for_crl(url: str, serial_number: int) -> int:
     deadline = time.monotonic() + _PATIENCE_SECONDS
     with httpx2.Client(timeout=_PATIENCE_SECONDS) as http:
         while time.monotonic() < deadline:
-            crl = x509.load_der_x509_crl(http.get(url).content)
-            if crl.get_revoked_certificate_by_serial_number(serial_number) is not None:
-                return crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+            # No CRL, or a service that is being restarted: it may come yet.
+            with suppress(httpx2.HTTPError, ValueError):
+                crl = x509.load_der_x509_crl(http.get(url).raise_for_status().content)
+                if crl.get_revoked_certificate_by_serial_number(serial_number) is not None:
+                    return crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
             time.sleep(_LOOK_EVERY_SECONDS)
     raise NotPublished(f"{url} does not list the certificate after {_PATIENCE_SECONDS:.0f} seconds; does the worker run?")

@@ -16,8 +16,10 @@ from ca import hierarchy
 from ca.hierarchy import AuthorityRecord
 from crl import publication
 from foundation.errors import SignetryError
+from scep.endpoint import Endpoint
 from signetry import tls
 from signetry.assembly import House
+from signetry.logging import log_reference
 
 Severity = Literal["ok", "warning", "error"]
 
@@ -26,6 +28,7 @@ PACKAGES = ("foundation", "audit", "ca", "people", "scep", "crl", "signetry")
 
 _EXPIRES_SOON = timedelta(days=90)
 _RA_EXPIRES_SOON = timedelta(days=20)
+_TLS_EXPIRES_SOON = timedelta(days=14)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,29 +45,48 @@ Check = Callable[[House], Iterator[Finding]]
 
 
 def examine(house: House) -> list[Finding]:
-    """Run every check over an installation; one that fails unexpectedly is itself a finding."""
+    """Run every check over an installation; one that fails, expectedly or not, is itself a finding."""
     found: list[Finding] = []
-    for check in (_packages, _database, _public_url, _authorities, _endpoints, _crls, _tls, _service):
-        name = check.__name__.removeprefix("_").replace("_", " ")
-        try:
-            found += list(check(house))
-        except SignetryError as error:
-            found.append(Finding(name, "error", str(error)))
+    for check in (_packages, _public_url, _tls, _service):
+        found += _run(check, house)
+    database = _run(_database, house)
+    found += database
+    # Without its tables the others would all say the same, in worse words.
+    if all(finding.severity == "ok" for finding in database):
+        for check in (_authorities, _endpoints, _crls):
+            found += _run(check, house)
+    return found
+
+
+def _run(check: Check, house: House) -> list[Finding]:
+    name = check.__name__.removeprefix("_")
+    found: list[Finding] = []
+    try:
+        # One by one, so that what was found before a failure is not lost.
+        found.extend(check(house))
+    except SignetryError as error:
+        found.append(Finding(name, "error", str(error)))
+    except Exception as error:  # noqa: BLE001 - a doctor that falls ill is of no use
+        reference = log_reference(error, "a check of the doctor failed", check=name)
+        found.append(Finding(name, "error", f"the check failed (log reference {reference}): {type(error).__name__}"))
     return found
 
 
 def _packages(house: House) -> Iterator[Finding]:  # noqa: ARG001 - the shape of a check
     providers = packages_distributions()
-    for package in PACKAGES:
-        others = sorted({name for name in providers.get(package, []) if name.lower() != "signetry"})
-        if others:
+    others = {
+        package: sorted({name for name in providers.get(package, []) if name.lower() != "signetry"}) for package in PACKAGES
+    }
+    for package, names in others.items():
+        if names:
             yield Finding(
                 "packages",
                 "error",
-                f"the package {package} is also installed by {', '.join(others)}",
+                f"the package {package} is also installed by {', '.join(names)}",
                 "install signetry into a virtual environment of its own",
             )
-    yield Finding("packages", "ok", f"{len(PACKAGES)} packages, in this environment for signetry alone or checked above")
+    if not any(others.values()):
+        yield Finding("packages", "ok", f"no other distribution has a package called {', '.join(PACKAGES)}")
 
 
 def _database(house: House) -> Iterator[Finding]:
@@ -94,19 +116,24 @@ def _public_url(house: House) -> Iterator[Finding]:
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether a host name or address means this very machine."""
-    if host == "localhost" or host.endswith(".localhost"):
+    """Say whether a host name or address means this very machine; the unspecified address does when it is dialled."""
+    name = host.rstrip(".").lower()
+    if name in ("localhost", "localhost.localdomain") or name.endswith(".localhost"):
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback or address.is_unspecified
 
 
 def _authorities(house: House) -> Iterator[Finding]:
     with house.transactions.reading() as session:
         records = hierarchy.authorities(session)
-        due = {record.name: hierarchy.is_reissue_due(session, record.name, house.settings.public_url) for record in records}
+        due = {record.name: house.is_reissue_due(session, record.name) for record in records}
+    if not records:
+        yield Finding("authorities", "error", "there is no authority yet", "run signetry init, it goes on where it stopped")
     for record in records:
         yield _authority(house, record)
         if due[record.name]:
@@ -122,7 +149,10 @@ def _authority(house: House, record: AuthorityRecord) -> Finding:
     check = f"authority {record.name}"
     if record.revoked_at is not None:
         return Finding(check, "error", "its certificate is revoked")
-    house.authority(record.name)
+    try:
+        house.authority(record.name)
+    except SignetryError as error:
+        return Finding(check, "error", str(error))
     left = record.not_after - house.clock.now()
     if left < _EXPIRES_SOON:
         return Finding(check, "warning", f"its certificate expires in {left.days} days", "plan its succession")
@@ -132,17 +162,26 @@ def _authority(house: House, record: AuthorityRecord) -> Finding:
 def _endpoints(house: House) -> Iterator[Finding]:
     for endpoint in house.endpoints.values():
         check = f"endpoint {endpoint.name}"
-        ra = house.authorities.endpoint_keys(endpoint.issuing_ca).ra[0]
+        try:
+            ra = house.authorities.endpoint_keys(endpoint.issuing_ca).ra[0]
+        except SignetryError as error:
+            yield Finding(check, "error", str(error))
+            continue
         left = ra.certificate.not_valid_after_utc - house.clock.now()
         if left < _RA_EXPIRES_SOON:
             yield Finding(check, "warning", f"its RA certificate expires in {left.days} days", "is the worker running?")
-        if endpoint.museum:
-            yield Finding(check, "warning", "museum accepts single DES, which anybody can break", "keep it off the Internet")
-        elif endpoint.legacy:
-            yield Finding(check, "warning", "legacy accepts SHA-1 and triple DES", "switch it off once the old clients are gone")
-        if endpoint.renew_after == 0:
-            yield Finding(check, "warning", "renew_after = 0 lets a certificate be renewed at any time, without end")
+        for warning, advice in _leniencies(endpoint):
+            yield Finding(check, "warning", warning, advice)
         yield Finding(check, "ok", f"issues {', '.join(sorted(endpoint.profiles))} from {endpoint.issuing_ca}")
+
+
+def _leniencies(endpoint: Endpoint) -> Iterator[tuple[str, str]]:
+    if endpoint.museum:
+        yield "museum accepts single DES, which anybody can break", "keep it off the Internet"
+    elif endpoint.legacy:
+        yield "legacy accepts SHA-1 and triple DES", "switch it off once the old clients are gone"
+    if endpoint.renew_after == 0:
+        yield "renew_after = 0 lets a certificate be renewed at any time, without end", "0.66 is the default"
 
 
 def _crls(house: House) -> Iterator[Finding]:
@@ -167,10 +206,18 @@ def _crl(session: Session, house: House, record: AuthorityRecord) -> Finding:
 
 
 def _tls(house: House) -> Iterator[Finding]:
-    certificate = x509.load_pem_x509_certificate(tls.files(house.settings).certificate.read_bytes())
+    files = tls.files(house.settings)
+    try:
+        certificate = x509.load_pem_x509_certificate(files.certificate.read_bytes())
+    except (OSError, ValueError):
+        advice = "run signetry init" if files.root else "give tls_certificate and tls_key"
+        yield Finding("TLS", "error", f"{files.certificate} holds no certificate", advice)
+        return
     left = certificate.not_valid_after_utc - house.clock.now()
-    if left < timedelta(days=14):
-        yield Finding("TLS", "warning", f"the web server's certificate expires in {left.days} days")
+    if left <= timedelta(0):
+        yield Finding("TLS", "error", f"the web server's certificate expired on {certificate.not_valid_after_utc:%Y-%m-%d}")
+    elif left < _TLS_EXPIRES_SOON:
+        yield Finding("TLS", "warning", f"the web server's certificate expires in {left.days} days", "restart the service")
     else:
         yield Finding("TLS", "ok", f"the web server's certificate is valid until {certificate.not_valid_after_utc:%Y-%m-%d}")
 

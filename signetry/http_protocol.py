@@ -17,6 +17,9 @@ HEAD_AT_MOST = 64 * 1024
 HEAD_SECONDS = 10.0
 BODY_SECONDS = 30.0
 
+# How long what a refused peer goes on sending is read and thrown away.
+LINGER_SECONDS = 1.0
+
 
 class BoundedHttpToolsProtocol(HttpToolsProtocol):
     """One connection; a peer that sends too much of a head, or sends too slowly, is turned away."""
@@ -28,6 +31,7 @@ class BoundedHttpToolsProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._head_bytes = 0
         self._in_head = True
+        self._refused = False
         self._deadline: TimerHandle | None = None
 
     def connection_made(self, transport: BaseTransport) -> None:
@@ -42,6 +46,8 @@ class BoundedHttpToolsProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, as long as the head stays within its bound."""
+        if self._refused:
+            return
         if self._in_head:
             self._head_bytes += len(data)
         super().data_received(data)
@@ -85,4 +91,9 @@ class BoundedHttpToolsProtocol(HttpToolsProtocol):
         body = status.phrase.encode()
         head = f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\n"
         self.transport.write(head.encode() + b"Connection: close\r\n\r\n" + body)
-        self.transport.close()
+        # Closing now, with bytes of the peer's still unread, would reset the connection, and the peer might never see the answer.
+        self._refused = True
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._expect_within(None)
+        self._deadline = self.loop.call_later(LINGER_SECONDS, self.transport.close)

@@ -1,13 +1,7 @@
 """Schema changes: the Alembic revisions in ``signetry/migrations``, applied from the program itself, no alembic.ini needed."""
 
-from functools import cache
-from pathlib import Path
-
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, MetaData
+from sqlalchemy import Engine, MetaData, inspect
+from sqlmodel import Session
 
 import audit.records
 import ca.records
@@ -19,6 +13,9 @@ from signetry.errors import SchemaOutdated
 
 # Whose tables the schema holds. Importing a records module is what registers its tables.
 RECORDS = (audit.records, ca.records, people.records, scep.records, crl.records)
+
+# The newest revision, as its file in migrations/versions is numbered.
+CURRENT = "0001"
 
 # Any number, as long as every process asks PostgreSQL for the same one.
 _MIGRATION_LOCK = 0x5163_6E65
@@ -40,44 +37,28 @@ def migrate(engine: Engine) -> None:
             # The migration behind another one waits for as long as that takes.
             connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
-        command.upgrade(alembic_config(connection), "head")
+        # Half of what it takes to start a command is not spent on a library that migrations alone need.
+        from signetry.migrations import run  # noqa: PLC0415
+
+        run.upgrade(connection)
         if connection.dialect.name == "sqlite":
             orphans = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
             if orphans:
                 raise SchemaOutdated(f"the migration would leave {len(orphans)} rows that refer to nothing")
 
 
-def check_schema(connection: Connection) -> None:
+def check_schema(session: Session) -> None:
     """Return if the schema is the one this release was written for.
 
     Raises:
         SchemaOutdated: it is older, newer or absent.
     """
-    found = MigrationContext.configure(connection).get_current_revision()
-    if found == _head():
+    found = None
+    if inspect(session.connection()).has_table("alembic_version"):
+        found = session.connection().exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    if found == CURRENT:
         return
     if found is None:
         raise SchemaOutdated("the database holds no schema yet; run signetry init")
-    known = {script.revision for script in scripts().walk_revisions()}
-    advice = "start signetry serve or run signetry init to update it" if found in known else "it belongs to a newer release"
-    raise SchemaOutdated(f"the database's schema is {found}, this release needs {_head()}; {advice}")
-
-
-def alembic_config(connection: Connection | None = None) -> Config:
-    """Return what Alembic's commands need; they work in the transaction of ``connection``."""
-    config = Config()
-    # Alembic reads % as the start of an interpolation.
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-    config.attributes["connection"] = connection
-    return config
-
-
-@cache
-def scripts() -> ScriptDirectory:
-    """Return the revisions there are."""
-    return ScriptDirectory.from_config(alembic_config())
-
-
-@cache
-def _head() -> str | None:
-    return scripts().get_current_head()
+    advice = "start signetry serve or run signetry init to update it" if found < CURRENT else "it belongs to a newer release"
+    raise SchemaOutdated(f"the database's schema is {found}, this release needs {CURRENT}; {advice}")

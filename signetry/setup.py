@@ -5,6 +5,7 @@ over a complete installation changes nothing.
 """
 
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,27 +17,44 @@ from ca import hierarchy
 from ca.authorisation import CaName
 from ca.hierarchy import NewAuthority
 from ca.issuance import IssuingAuthority
-from ca.keys import KeyAlgorithm
+from ca.keys import KeyAlgorithm, write_secret_file
+from ca.subject import COMMON_NAME_BYTES
 from crl import publication
-from foundation.errors import Conflict
+from foundation.errors import BadRequest, Conflict, Unavailable
 from signetry import tls
 from signetry.assembly import House, open_house
 from signetry.files import write_private
-from signetry.settings import Settings, configuration_file
+from signetry.settings import EndpointSettings, Settings, configuration_file
 
 _PASSPHRASE_BYTES = 32
+_ORGANISATION_CHARACTERS = 64
+_DEFAULT_KEY = KeyAlgorithm.RSA3072
 
 
 class AlreadyInitialised(Conflict):
     """The installation exists and was made with other choices than those given."""
 
 
+class PassphraseMissing(Unavailable):
+    """There are keys, and the file with their passphrase is gone: another one would not open them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What can be decided once only, at the beginning."""
+    """What can be decided once only, at the beginning; what is empty or None was not decided.
+
+    Raises:
+        BadRequest: the organisation's name cannot stand in a certificate.
+    """
 
     organisation: str = ""
-    ca_key: KeyAlgorithm = KeyAlgorithm.RSA3072
+    ca_key: KeyAlgorithm | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.organisation) > _ORGANISATION_CHARACTERS:
+            raise BadRequest(f"the organisation's name has {_ORGANISATION_CHARACTERS} characters at most")
+        if not self.organisation.isprintable():
+            raise BadRequest("the organisation's name holds characters that cannot be printed")
 
 
 def write_configuration(settings: Settings, choices: Choices, *, public_url: str) -> Path | None:
@@ -58,7 +76,7 @@ def write_configuration(settings: Settings, choices: Choices, *, public_url: str
         organisation.add("name", choices.organisation)
         document.add("organisation", organisation)
     default = tomlkit.table()
-    configured = settings.endpoints["default"]
+    configured = settings.endpoints.get("default", EndpointSettings())
     default.add("issuing_ca", configured.issuing_ca)
     default.add("profiles", list(configured.profiles))
     default.add("renew_after", configured.renew_after)
@@ -73,59 +91,83 @@ def initialise(settings: Settings, choices: Choices) -> House:
     """Create what is missing of an installation and return it, open.
 
     Raises:
-        AlreadyInitialised: there is an authority, and its key is of another kind than the one chosen.
+        AlreadyInitialised: there is an authority, made for another organisation or with another kind of key than the one chosen.
+        PassphraseMissing: there are keys without their passphrase.
         ConfigurationError: the settings cannot be used.
     """
+    configured = settings.organisation.name
+    if choices.organisation and choices.organisation != configured:
+        raise AlreadyInitialised(
+            f"{configuration_file()} is there already: set organisation.name in it, or leave --organisation out"
+        )
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not settings.key_passphrase_file.exists():
-        write_private(settings.key_passphrase_file, secrets.token_hex(_PASSPHRASE_BYTES).encode() + b"\n")
+    _ensure_passphrase(settings)
     house = open_house(settings)
-    house.database.migrate()
-    tls.ensure(settings, house.clock)
-    with house.transactions.reading() as session:
-        existing = {record.name: record for record in hierarchy.authorities(session)}
-    if hierarchy.ISSUING in existing and existing[hierarchy.ISSUING].key_algorithm is not choices.ca_key:
-        had = existing[hierarchy.ISSUING].key_algorithm
-        raise AlreadyInitialised(f"the issuing CA exists, with a key of kind {had}; a new one comes with signetry ca create")
-    house.transactions.write(partial(_create_hierarchy, house, choices))
-    house.transactions.write(lambda session: publication.ensure_schedules(session, house.clock.now()))
-    house.renew_ra_keys()
-    house.publish_crls()
+    try:
+        _complete(house, choices)
+    except BaseException:
+        house.close()
+        raise
     return house
 
 
-def _create_hierarchy(house: House, choices: Choices, session: Session) -> None:
-    existing = {record.name for record in hierarchy.authorities(session)}
+def _ensure_passphrase(settings: Settings) -> None:
+    path = settings.key_passphrase_file
+    if path.exists():
+        return
+    if any((settings.home / "keys").glob("*.key")):
+        raise PassphraseMissing(f"key_passphrase_file: {path} is missing, and {settings.home / 'keys'} holds keys; restore it")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Another run may have written it meanwhile: then both work with that one.
+    with suppress(FileExistsError):
+        write_secret_file(path, secrets.token_hex(_PASSPHRASE_BYTES).encode() + b"\n")
+
+
+def _complete(house: House, choices: Choices) -> None:
+    house.database.migrate()
+    tls.ensure(house.settings, house.clock)
+    house.transactions.write(partial(_create_hierarchy, house, choices.ca_key))
+    house.transactions.write(lambda session: publication.ensure_schedules(session, house.clock.now()))
+    house.renew_ra_keys()
+    house.publish_crls()
+
+
+def _create_hierarchy(house: House, chosen: KeyAlgorithm | None, session: Session) -> None:
+    existing = {record.name: record for record in hierarchy.authorities(session)}
+    issuing = existing.get(hierarchy.ISSUING)
+    if issuing is not None and chosen not in (None, issuing.key_algorithm):
+        raise AlreadyInitialised(f"the issuing CA exists, with a key of kind {issuing.key_algorithm}; leave --ca-key out")
+    algorithm = chosen or _DEFAULT_KEY
     if hierarchy.ROOT not in existing:
-        _create_root(house, choices, session)
-    if hierarchy.ISSUING not in existing:
+        _create_root(house, hierarchy.root_algorithm(algorithm), session)
+    if issuing is None:
         root = hierarchy.load_authority(session, house.keystore, hierarchy.ROOT, house.settings.public_url)
         hierarchy.create_issuing(
             session,
             house.keystore,
             root,
-            _named(house, hierarchy.ISSUING, "Issuing CA", choices.ca_key, choices),
+            _named(house, hierarchy.ISSUING, "Issuing CA", algorithm),
             public_url=house.settings.public_url,
             actor=house.actor,
             now=house.clock.now(),
         )
 
 
-def _create_root(house: House, choices: Choices, session: Session) -> IssuingAuthority:
+def _create_root(house: House, algorithm: KeyAlgorithm, session: Session) -> IssuingAuthority:
     return hierarchy.create_root(
         session,
         house.keystore,
-        _named(house, hierarchy.ROOT, "Root CA", hierarchy.root_algorithm(choices.ca_key), choices),
+        _named(house, hierarchy.ROOT, "Root CA", algorithm),
         public_url=house.settings.public_url,
         actor=house.actor,
         now=house.clock.now(),
     )
 
 
-def _named(house: House, name: CaName, role: str, algorithm: KeyAlgorithm, choices: Choices) -> NewAuthority:
-    return NewAuthority(
-        name=name,
-        common_name=f"{choices.organisation or 'Signetry'} {role}",
-        algorithm=algorithm,
-        organisation=house.organisation,
-    )
+def _named(house: House, name: CaName, role: str, algorithm: KeyAlgorithm) -> NewAuthority:
+    # From the settings, not the command line: a second run completes the first without being told again.
+    common_name = f"{house.settings.organisation.name or 'Signetry'} {role}"
+    if len(common_name.encode()) > COMMON_NAME_BYTES:
+        # The organisation stands in the name beside it.
+        common_name = role
+    return NewAuthority(name=name, common_name=common_name, algorithm=algorithm, organisation=house.organisation)

@@ -142,7 +142,7 @@ class Supervisor:
             if child.process is None or child.process.poll() is None:
                 continue
             lived = time.monotonic() - child.started
-            child.delay = 0.0 if lived >= _SETTLED_SECONDS else min(max(child.delay * 2, _FIRST_DELAY), _LONGEST_DELAY)
+            child.delay = _delay(child.process.returncode, lived, child.delay)
             child.due = time.monotonic() + child.delay
             if not self._stopping:
                 _log.error(
@@ -169,3 +169,13 @@ class Supervisor:
                 child.process.kill()
                 child.process.wait()
         _log.info("stopped")
+
+
+def _delay(status: int, lived: float, former: float) -> float:
+    """Return how many seconds to wait before a child is started again.
+
+    One that ended by itself soon after its start will do so again, and is given time; one that was killed is needed back.
+    """
+    if lived >= _SETTLED_SECONDS:
+        return 0.0
+    return _FIRST_DELAY if status < 0 else min(max(former * 2, _FIRST_DELAY), _LONGEST_DELAY)

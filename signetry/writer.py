@@ -3,9 +3,9 @@
 A commit costs a disk flush whatever it holds, so under load the acts of one process share it (design.md section 2). An act that
 arrives alone is committed at once: the writer never waits for company.
 
-No act sees or suffers another's failure, but not by savepoints: two more statements an act made the writer a quarter slower on
-SQLite and a third on PostgreSQL. Instead the acts run bare, and when one fails, everything is rolled back and each runs again in
-a transaction of its own. Acts fail rarely here: what can be refused is refused before signing, outside the writing transaction.
+No act sees or suffers another's failure, but not by savepoints: a failed flush takes the whole transaction with it whether there
+are any or not. The acts run bare, and when one fails, everything is rolled back and each runs again in a transaction of its own.
+Acts fail rarely here: what can be refused is refused before signing, outside the writing transaction. (docs/decisions/0003)
 """
 
 import threading

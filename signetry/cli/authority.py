@@ -17,12 +17,13 @@ from signetry.setup import Choices, initialise, write_configuration
 app = typer.Typer(no_args_is_help=True, help="The certification authorities.")
 
 _ISSUING_KEYS = ("rsa3072", "rsa2048", "rsa4096", "p256", "p384")
+_KEYS_HELP = f"The issuing CA's key: {', '.join(_ISSUING_KEYS)}; the first where it is not said."
 
 
 def init(
     *,
     organisation: Annotated[str, typer.Option(help="Named in the authorities' certificates.")] = "",
-    ca_key: Annotated[str, typer.Option(help=f"The issuing CA's key: {', '.join(_ISSUING_KEYS)}.")] = "rsa3072",
+    ca_key: Annotated[str, typer.Option(help=_KEYS_HELP)] = "",
     public_url: Annotated[str, typer.Option(help="Where phones and relying parties reach the service, without TLS.")] = "",
     as_json: JsonFlag = False,
 ) -> None:
@@ -30,10 +31,10 @@ def init(
 
     Example: signetry init --organisation "Example Ltd" --public-url http://pki.example.com
     """
-    if ca_key not in _ISSUING_KEYS:
+    if ca_key not in ("", *_ISSUING_KEYS):
         raise BadRequest(f"--ca-key is one of {', '.join(_ISSUING_KEYS)}")
+    choices = Choices(organisation=organisation.strip(), ca_key=KeyAlgorithm(ca_key) if ca_key else None)
     settings = load_settings(public_url=public_url or None)
-    choices = Choices(organisation=organisation, ca_key=KeyAlgorithm(ca_key))
     written = write_configuration(settings, choices, public_url=public_url)
     settings = load_settings()
     if public_url and settings.public_url != public_url.rstrip("/"):

@@ -2,24 +2,38 @@
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
+from foundation.errors import SignetryError
 from signetry.assembly import open_house
 from signetry.cli.output import JsonFlag, emit_json
-from signetry.doctor import examine
+from signetry.doctor import Finding, examine
 
 _MARKS = {"ok": "[green]ok[/]     ", "warning": "[yellow]warning[/]", "error": "[red]error[/]  "}
 
 
 def doctor(*, as_json: JsonFlag = False) -> None:
     """Examine the installation. The exit code is 1 when something is broken; warnings leave it at 0."""
-    house = open_house()
-    findings = examine(house)
+    findings = _examine()
     if as_json:
         emit_json([{"check": f.check, "severity": f.severity, "finding": f.finding, "advice": f.advice} for f in findings])
     else:
         console = Console(highlight=False, soft_wrap=True)
         for finding in findings:
-            advice = f" [dim]({finding.advice})[/]" if finding.advice else ""
-            console.print(f"{_MARKS[finding.severity]}  {finding.check}: {finding.finding}{advice}")
+            advice = f" [dim]({escape(finding.advice)})[/]" if finding.advice else ""
+            # Escaped: an IPv6 address in brackets would pass for markup.
+            console.print(f"{_MARKS[finding.severity]}  {escape(f'{finding.check}: {finding.finding}')}{advice}")
     if any(finding.severity == "error" for finding in findings):
         raise typer.Exit(1)
+
+
+def _examine() -> list[Finding]:
+    try:
+        house = open_house()
+    except SignetryError as error:
+        # A door that does not open is what a doctor is called for.
+        return [Finding("installation", "error", str(error))]
+    try:
+        return examine(house)
+    finally:
+        house.close()

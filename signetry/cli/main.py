@@ -42,3 +42,9 @@ def main() -> None:
     except SignetryError as error:
         print(f"signetry: {error}", file=sys.stderr)  # noqa: T201 - as above
         sys.exit(_FAILED)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        # A file or directory that was named cannot be used: nothing that a stack trace would explain better.
+        print(f"signetry: {error.filename}: {error.strerror}", file=sys.stderr)  # noqa: T201 - as above
+        sys.exit(_FAILED)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from crl import publication
 from signetry import logging, server, tls
 from signetry.assembly import open_house
 from signetry.cli.output import JsonFlag, emit_json
@@ -16,16 +17,21 @@ def serve(
     *,
     workers: Annotated[int | None, typer.Option(help="How many web processes; one a processor by default.")] = None,
 ) -> None:
-    """Run the service: web processes and the worker, until SIGTERM or SIGINT."""
-    # Not needed by any other command, and slow to import.
+    """Run the service: web processes and the worker, until SIGTERM or SIGINT.
 
+    Where public_url has changed, the issuing CA's certificate is issued again first.
+    """
     settings = load_settings(workers=workers)
     logging.configure(settings.log_level, settings.log_format)
     house = open_house(settings)
-    house.database.migrate()
-    tls.ensure(settings, house.clock)
-    house.follow_public_url()
-    house.close()
+    try:
+        house.database.migrate()
+        house.require_complete()
+        tls.ensure(settings, house.clock)
+        house.follow_public_url()
+        house.transactions.write(lambda session: publication.ensure_schedules(session, house.clock.now()))
+    finally:
+        house.close()
     server.serve(settings, on_ready=_say_what_to_do)
 
 

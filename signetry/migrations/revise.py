@@ -1,6 +1,6 @@
 """Write the next revision from the difference between the records and the revisions there are: ``make revision MESSAGE=…``.
 
-For developers. The result is a draft: read it, and add what moves the data.
+For developers. The result is a draft: read it, add what moves the data, and name it in ``signetry.schema.CURRENT``.
 """
 
 import sys
@@ -11,7 +11,7 @@ from alembic import command
 from sqlalchemy import make_url
 
 from signetry.database import Database
-from signetry.schema import alembic_config, scripts
+from signetry.migrations.run import alembic_config, scripts
 
 
 def revise(message: str) -> None:

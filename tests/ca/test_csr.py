@@ -241,6 +241,10 @@ def test_a_request_signed_with_another_key_is_refused() -> None:
         pytest.param(b"\x30\x00", id="an empty SEQUENCE"),
         pytest.param(b"\x30" * 70000, id="too large"),
         pytest.param(request() + b"\0", id="bytes follow"),
+        pytest.param(tlv.sequence(request()[tlv.read(request()).content :], tlv.null()), id="a fourth member"),
+        pytest.param(
+            request(attribute(CHALLENGE, tlv.printable_string("a"))).replace(b"\xa0", b"\xa1"), id="attributes under [1]"
+        ),
         pytest.param(request(extensions((SAN, b"\x04\x00"))), id="a SAN that is no SEQUENCE"),
         pytest.param(request(extensions((SAN, tlv.sequence() + b"\0"))), id="bytes follow the SAN"),
         pytest.param(request(extensions((SAN, tlv.sequence(*[tlv.tlv(0x82, b"a")] * 129)))), id="129 names"),
@@ -291,14 +295,14 @@ def test_arbitrary_bytes_raise_declared_errors_only(data: bytes) -> None:
 @given(st.integers(0, 2**32))
 def test_mutated_requests_raise_declared_errors_only(seed: int) -> None:
     with contextlib.suppress(BadCertificateRequest, BadProofOfPossession):
-        parse_csr(mutate(random.Random(seed), FULL))  # noqa: S311 - repeatable
+        parse_csr(mutate(random.Random(seed), FULL))
 
 
 @settings(max_examples=400, deadline=None)
 @given(st.integers(0, 2**32))
 def test_mutated_extensions_in_signed_requests_raise_declared_errors_only(seed: int) -> None:
     """The signature holds, so that the inner decoders are reached."""
-    source = random.Random(seed)  # noqa: S311 - repeatable
+    source = random.Random(seed)
     names = tlv.sequence(tlv.tlv(0x81, b"ann@example.com"), other_name(UPN, tlv.utf8_string("ann@example.com")))
     wanted = extensions((SAN, mutate(source, names)), (SID_EXTENSION, mutate(source, sid_extension(SID))))
     with contextlib.suppress(BadCertificateRequest):

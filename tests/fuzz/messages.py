@@ -13,8 +13,10 @@ from scep.message import MessageType, build_request
 from scep.signing import Signer, attribute, sign
 from tests.fuzz.mutations import mutate
 
-_CIPHERS: Final = (Cipher.AES128, Cipher.AES256, Cipher.DES3, Cipher.DES)
-_DIGESTS: Final = (Digest.SHA256, Digest.SHA512, Digest.SHA1)
+# Mostly what every endpoint accepts, or few messages would get past the check of their algorithms.
+_CIPHERS: Final = (Cipher.AES128, Cipher.AES128, Cipher.AES256, Cipher.AES256, Cipher.DES3, Cipher.DES)
+_DIGESTS: Final = (Digest.SHA256, Digest.SHA256, Digest.SHA256, Digest.SHA512, Digest.SHA512, Digest.SHA1)
+_TYPES: Final = (MessageType.PKCS_REQ, MessageType.PKCS_REQ, MessageType.PKCS_REQ, MessageType.RENEWAL_REQ, MessageType.CERT_POLL)
 _TRANSPORTS: Final = (KeyTransport(), KeyTransport(), KeyTransport(Digest.SHA1), KeyTransport(Digest.SHA256, Digest.SHA256))
 
 
@@ -38,7 +40,7 @@ class MessageSource:
         recipient: x509.Certificate,
         request: bytes,
     ) -> None:
-        self._random = random.Random(seed)  # noqa: S311 - repeatable, nothing secret
+        self._random = random.Random(seed)
         self._originals = originals
         self._signer = signer
         self._recipient = recipient
@@ -92,7 +94,7 @@ class MessageSource:
             self._signer,
             self._recipient,
             content,
-            message_type=self._random.choice((MessageType.PKCS_REQ, MessageType.RENEWAL_REQ, MessageType.CERT_POLL)),
+            message_type=self._random.choice(_TYPES),
             transaction_id=str(self._random.getrandbits(64)),
             sender_nonce=self._random.randbytes(16),
             suite=suite,

@@ -1,5 +1,6 @@
-"""Send mutated SCEP messages to a running endpoint: ``python -m tests.fuzz.run --url http://127.0.0.1:8080/scep/default``.
+"""Send mutated SCEP messages to a SCEP endpoint: ``python -m tests.fuzz.run``, as ``make fuzz`` does.
 
+Without ``--url`` it starts a service of its own, with every switch for old algorithms on, and watches its processes' memory.
 Fails on an HTTP status of 500 and above, on a connection that breaks, on a traceback in an answer, and on a server (``--pids``)
 whose memory grew by more than ``--growth`` between the first tenth of the run and its end. The seed makes a run repeatable,
 except for the keys and nonces of the envelopes in it.
@@ -9,10 +10,11 @@ import argparse
 import base64
 import http.client
 import sys
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -20,6 +22,7 @@ from urllib.parse import quote, urlsplit
 from cryptography import x509
 
 from scep.cms import read_certificates
+from tests.daemons.service import serving
 from tests.fuzz.messages import MessageSource
 from tests.scep.messages import CAPTURED, CLIENT, CSR, captured
 
@@ -103,19 +106,30 @@ def _sent(endpoint: Endpoint, number: int, mutant: bytes) -> tuple[int, bytes]:
     return endpoint.post(mutant)
 
 
+@contextmanager
+def _target(url: str | None, pids: Sequence[int]) -> Iterator[tuple[str, Sequence[int]]]:
+    """Yield what to send to and whose memory to watch: what was named, or a service that lives as long as the block."""
+    if url is not None:
+        yield url, pids
+        return
+    museum = "\n[endpoints.museum]\nmuseum = true\n"
+    with tempfile.TemporaryDirectory() as home, serving(Path(home), "--ca-key", "p256", configuration=museum) as service:
+        yield f"{service.url}/scep/museum", list(service.children().values())
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run from the command line; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", required=True, help="of the SCEP endpoint")
+    parser.add_argument("--url", help="of a SCEP endpoint that runs already")
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=8894)
     parser.add_argument("--pids", type=lambda text: [int(pid) for pid in text.split(",") if pid], default=[], help="a,b,c")
     parser.add_argument("--growth", type=int, default=32, help="MiB a process may grow by")
     options = parser.parse_args(arguments)
     originals = [captured(name) for name in CAPTURED]
-    with closing(Endpoint(options.url)) as endpoint:
+    with _target(options.url, options.pids) as (url, pids), closing(Endpoint(url)) as endpoint:
         source = MessageSource(options.seed, originals, signer=CLIENT, recipient=endpoint.ra_certificate(), request=CSR)
-        failures, growth = fuzz(endpoint, source, options.count, options.pids)
+        failures, growth = fuzz(endpoint, source, options.count, pids)
     for pid, kibibytes in growth.items():
         sys.stdout.write(f"process {pid} grew by {kibibytes / 1024:.1f} MiB\n")
         if kibibytes > options.growth * 1024:

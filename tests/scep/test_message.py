@@ -199,7 +199,7 @@ def test_arbitrary_bytes_raise_declared_errors_only(data: bytes) -> None:
 @given(st.integers(0, 2**32), st.sampled_from(CAPTURED))
 def test_mutated_real_messages_raise_declared_errors_only(seed: int, name: str) -> None:
     with contextlib.suppress(ScepRefusal):
-        parse(mutate(random.Random(seed), captured(name)))  # noqa: S311 - repeatable
+        parse(mutate(random.Random(seed), captured(name)))
 
 
 @settings(max_examples=60, deadline=None)

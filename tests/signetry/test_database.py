@@ -18,7 +18,8 @@ from audit.log import Actor, Event, record
 from audit.records import AuditEvent
 from signetry.database import Database, open_database
 from signetry.errors import ConfigurationError, SchemaOutdated
-from signetry.schema import metadata
+from signetry.migrations.run import scripts
+from signetry.schema import CURRENT, metadata
 from signetry.settings import load_settings
 from signetry.writer import DatabaseUnavailable
 from tests.clocks import ManualClock
@@ -151,6 +152,10 @@ def test_the_migrated_schema_is_the_one_the_records_declare(empty: Database) -> 
     empty.migrate()
     with empty.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata()) == []
+
+
+def test_the_newest_revision_is_the_one_this_release_asks_for() -> None:
+    assert scripts().get_current_head() == CURRENT
 
 
 def test_migrating_again_changes_nothing(store: Database) -> None:

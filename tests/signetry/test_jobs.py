@@ -12,7 +12,7 @@ from sqlmodel import Session, col, select
 from audit.log import Actor, Event, record
 from audit.records import AuditEvent
 from signetry.database import Database
-from signetry.worker import Job, Worker
+from signetry.jobs import Job, Worker
 from tests.clocks import ManualClock
 
 

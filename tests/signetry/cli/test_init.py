@@ -1,0 +1,42 @@
+"""What ``signetry init`` and ``signetry ca`` print; what they do is tested beside ``signetry.setup``."""
+
+from pathlib import Path
+
+from signetry.settings import load_settings
+from tests.signetry.installation import PUBLIC_URL, Commands
+
+
+def test_init_says_what_there_is_and_what_comes_next(commands: Commands, installed_home: Path) -> None:
+    text = commands.text("init")
+    lines = dict(line.split(maxsplit=1) for line in text.splitlines())
+    assert lines["state"] == str(installed_home)
+    assert lines["configuration"] == str(installed_home / "signetry.toml")
+    assert lines["public_url"] == PUBLIC_URL
+    assert lines["issuing_ca"] == "CN=Signetry Issuing CA"
+    assert lines["next"] == "signetry serve"
+
+
+def test_the_first_settings_file_names_the_default_endpoint(installed_home: Path) -> None:
+    written = (installed_home / "signetry.toml").read_text()
+    assert "[endpoints.default]" in written
+    assert "docs/settings.md" in written
+    endpoint = load_settings().endpoints["default"]
+    assert endpoint.issuing_ca == "issuing"
+    assert set(endpoint.profiles) == {"identity", "smime-signing", "smime-encryption", "smime-dual", "mail-all-in-one"}
+    assert (endpoint.renew_after, endpoint.legacy, endpoint.museum) == (0.66, False, False)
+
+
+def test_without_a_public_url_the_file_shows_where_to_write_it(commands: Commands, empty_home: Path) -> None:
+    made = commands.json("init", "--ca-key", "p256")
+    assert made["public_url"] == "http://127.0.0.1:8080"
+    assert '# public_url = "http://127.0.0.1:8080"' in (empty_home / "signetry.toml").read_text()
+
+
+def test_authorities_are_listed_with_their_newest_certificates(commands: Commands, installed_home: Path) -> None:
+    assert installed_home.exists()
+    root, issuing = commands.json("ca", "list")
+    assert (root["name"], root["issuer"], root["key"]) == ("root", "(self)", "p384")
+    assert (issuing["name"], issuing["issuer"], issuing["key"]) == ("issuing", "root", "p256")
+    assert issuing["subject"] == "CN=Signetry Issuing CA"
+    assert issuing["revoked_at"] is None
+    assert issuing["serial"] in commands.text("ca", "list")

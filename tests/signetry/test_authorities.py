@@ -1,0 +1,162 @@
+"""The cache of authorities: what another process changes is seen within a second, and nothing is loaded twice before."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+from sqlmodel import col
+
+from ca import hierarchy
+from ca.errors import KeyUnavailable, UnknownAuthority
+from ca.keys import FileKeyStore
+from ca.records import Certificate
+from foundation.tables import table_of
+from scep import message
+from scep.algorithms import Suite
+from scep.client import build_csr, named, throwaway_signer
+from scep.enrolment import Enroller
+from scep.message import MessageType, PkiStatus
+from scep.responder import Responder
+from scep.signing import Signer
+from signetry.assembly import House
+from tests.clocks import ManualClock
+from tests.signetry.installation import Commands, clock_of_today, opened
+from tests.signetry.test_assembly import revoke_certificate_of
+
+
+@pytest.fixture
+def today() -> ManualClock:
+    """A clock that both houses go by."""
+    return clock_of_today()
+
+
+@pytest.fixture
+def serving(installed_home: Path, today: ManualClock) -> Iterator[House]:
+    """The house of a running process."""
+    assert installed_home.exists()
+    with opened(today) as house:
+        yield house
+
+
+@pytest.fixture
+def other(serving: House, today: ManualClock) -> Iterator[House]:
+    """The house of a command beside it."""
+    assert serving.settings.home.exists()
+    with opened(today) as house:
+        yield house
+
+
+def within_a_second(seen: Callable[[], bool]) -> None:
+    assert not seen(), "it was there before"
+    # Half a second more for a machine with other things to do.
+    deadline = time.monotonic() + 1.5
+    while not seen():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_an_authority_that_was_issued_again_is_seen(serving: House, other: House) -> None:
+    before = serving.authority("issuing").certificate
+    assert serving.authorities.endpoint_keys(hierarchy.ISSUING).ra[0].chain == (before.public_bytes(Encoding.DER),)
+    again = other.transactions.write(lambda session: other.reissue(hierarchy.ISSUING, session))
+    within_a_second(lambda: serving.authority("issuing").certificate == again.certificate)
+    # What goes along with a reply as well.
+    assert serving.authorities.endpoint_keys(hierarchy.ISSUING).ra[0].chain == (again.certificate_der,)
+
+
+def request_to(ra: Signer, key: rsa.RSAPrivateKey) -> bytes:
+    return message.build_request(
+        throwaway_signer(key, named("x")),
+        ra.certificate,
+        build_csr(key, "x", "no-such-challenge").public_bytes(Encoding.DER),
+        message_type=MessageType.PKCS_REQ,
+        transaction_id="1",
+        sender_nonce=bytes(16),
+        suite=Suite(),
+    )
+
+
+def answered(house: House, der: bytes) -> message.ReceivedMessage:
+    responder = Responder(house.endpoints, house.authorities.endpoint_keys, Enroller(house.transactions, house.clock))
+    return message.parse(responder.pki_operation("default", der, origin="test"))
+
+
+def ra_certificates(house: House) -> list[x509.Certificate]:
+    return [ra.certificate for ra in house.authorities.endpoint_keys(hierarchy.ISSUING).ra]
+
+
+def test_a_new_ra_key_is_seen_and_the_one_before_still_decrypts(
+    serving: House, other: House, today: ManualClock, rsa_key: rsa.RSAPrivateKey
+) -> None:
+    (first,) = serving.authorities.endpoint_keys(hierarchy.ISSUING).ra
+    sent_before = request_to(first, rsa_key)
+    today.advance(days=61)
+    assert other.renew_ra_keys() == 1
+    within_a_second(lambda: len(ra_certificates(serving)) == 2)
+    second, still_first = serving.authorities.endpoint_keys(hierarchy.ISSUING).ra
+    assert still_first.certificate == first.certificate
+    for der in (sent_before, request_to(second, rsa_key)):
+        reply = answered(serving, der)
+        # It was opened: what is wrong is the challenge inside. The answer comes from the new one.
+        assert (reply.pki_status, reply.fail_info) == (PkiStatus.FAILURE, 2)
+        assert "challenge" in (reply.fail_info_text or "")
+        assert reply.signer.x509 == second.certificate
+
+
+def test_a_revoked_ra_key_is_not_used_any_more(
+    serving: House, other: House, today: ManualClock, rsa_key: rsa.RSAPrivateKey, commands: Commands
+) -> None:
+    today.advance(days=61)
+    other.renew_ra_keys()
+    second, first = serving.authorities.endpoint_keys(hierarchy.ISSUING).ra
+    commands.json("cert", "revoke", f"{second.certificate.serial_number:032x}", "--reason", "keyCompromise")
+    within_a_second(lambda: ra_certificates(serving) == [first.certificate])
+    reply = answered(serving, request_to(second, rsa_key))
+    assert (reply.fail_info, reply.fail_info_text) == (1, "the envelope cannot be decrypted")
+    assert reply.signer.x509 == first.certificate
+    commands.json("cert", "revoke", f"{first.certificate.serial_number:032x}")
+    time.sleep(0.6)
+    with pytest.raises(KeyUnavailable, match=r"has no RA key in force; the worker makes one"):
+        serving.authorities.endpoint_keys(hierarchy.ISSUING)
+
+
+def test_a_revoked_authority_issues_nothing_more(serving: House, other: House) -> None:
+    serving.authority("issuing")
+    revoke_certificate_of(other, "issuing")
+    time.sleep(0.6)
+    with pytest.raises(UnknownAuthority, match=r"no certificate in force"):
+        serving.authority("issuing")
+    serving.authority("root")
+
+
+def test_what_did_not_change_is_not_loaded_again(serving: House, other: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+    real = FileKeyStore.load
+
+    def load(self: FileKeyStore, reference: str) -> object:
+        loaded.append(reference)
+        return real(self, reference)
+
+    monkeypatch.setattr(FileKeyStore, "load", load)
+    serving.authorities.endpoint_keys(hierarchy.ISSUING)
+    assert sorted(loaded) == ["issuing-p256", "issuing-ra-1"]
+    # Somebody writes, and it is no authority's business.
+    other.transactions.write(
+        lambda session: session.execute(table_of(Certificate).update().values(profile=col(Certificate.profile)))
+    )
+    time.sleep(0.6)
+    serving.authorities.endpoint_keys(hierarchy.ISSUING)
+    assert sorted(loaded) == ["issuing-p256", "issuing-ra-1"]
+
+
+def test_authorities_are_found_by_number(serving: House) -> None:
+    issuing = serving.authority("issuing")
+    assert serving.authorities.by_id(issuing.id) == issuing
+    with pytest.raises(UnknownAuthority, match=r"no authority number 4711"):
+        serving.authorities.by_id(4711)
+    with pytest.raises(UnknownAuthority, match=r"no authority 'nobody'"):
+        serving.authority("nobody")
