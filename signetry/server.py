@@ -37,35 +37,49 @@ def serve(settings: Settings, *, on_ready: Callable[[Mapping[str, str]], None] =
     """
     # Children read the settings again: from the same place, wherever they start.
     os.environ["SIGNETRY_HOME"] = str(settings.home)
-    with listening(settings) as sockets:
-        addresses = {name: _url(name, bound) for name, bound in sockets.items()}
-        options = [option for name, bound in sockets.items() for option in (f"--{name}", str(bound.fileno()))]
-        web = [ChildSpec(f"web-{number}", _module("signetry.web", *options, "--parent")) for number in range(settings.workers)]
+    with listening(settings) as by_process:
+        addresses = {name: _url(name, bound) for name, bound in by_process[0].items()}
+        web = [_web_process(number, sockets) for number, sockets in enumerate(by_process)]
         worker = ChildSpec("worker", _module("signetry.worker", "--parent"))
-        supervisor = Supervisor(
-            [*web, worker],
-            descriptors=[bound.fileno() for bound in sockets.values()],
-            on_change=lambda children: _write_record(settings, addresses, children),
-        )
+        supervisor = Supervisor([*web, worker], on_change=lambda children: _write_record(settings, addresses, children))
         on_ready(addresses)
         supervisor.run()
 
 
-@contextmanager
-def listening(settings: Settings) -> Iterator[dict[str, socket.socket]]:
-    """Bind the three listeners and yield their sockets by name.
+def _web_process(number: int, sockets: Mapping[str, socket.socket]) -> ChildSpec:
+    options = [option for name, bound in sockets.items() for option in (f"--{name}", str(bound.fileno()))]
+    descriptors = tuple(bound.fileno() for bound in sockets.values())
+    return ChildSpec(f"web-{number}", _module("signetry.web", *options, "--parent"), descriptors)
 
-    They are shared by the web processes: when one of those is killed, connections that wait to be accepted wait for another.
+
+@contextmanager
+def listening(settings: Settings) -> Iterator[list[dict[str, socket.socket]]]:
+    """Bind the three listeners for each web process and yield their sockets: by name, one mapping a process.
+
+    Each process has sockets of its own on the same addresses, among which the kernel spreads connections: of a socket they share,
+    the process that wakes first takes everything that waits. The supervisor keeps all of them open, so that connections which
+    wait for a process that was killed are taken by its successor.
     """
     with ExitStack() as stack:
-        yield {name: stack.enter_context(_bind(getattr(settings, f"{name}_listen"), f"{name}_listen")) for name in LISTENERS}
+        by_process: list[dict[str, socket.socket]] = [{} for _ in range(settings.workers)]
+        for name in LISTENERS:
+            address = _free(getattr(settings, f"{name}_listen"), f"{name}_listen")
+            for sockets in by_process:
+                sockets[name] = stack.enter_context(_bound(address, shared=True))
+                sockets[name].listen(_BACKLOG)
+        yield by_process
 
 
-def _bind(address: ListenAddress, setting: str) -> socket.socket:
+def _free(address: ListenAddress, setting: str) -> ListenAddress:
+    """Return ``address``, with a port chosen where it leaves that open, once nobody else listens there.
+
+    Asked with a socket that shares with nobody: those that share a port would share it with another service, too.
+    """
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:
-            return _bound(address)
+            with _bound(address, shared=False) as alone:
+                return ListenAddress(*alone.getsockname()[:2])
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise ConfigurationError(f"{setting}: cannot listen on {address}: {error.strerror}") from None
@@ -76,7 +90,7 @@ def _bind(address: ListenAddress, setting: str) -> socket.socket:
             time.sleep(0.05)
 
 
-def _bound(address: ListenAddress) -> socket.socket:
+def _bound(address: ListenAddress, *, shared: bool) -> socket.socket:
     family, kind, protocol, _, target = socket.getaddrinfo(
         address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
@@ -84,9 +98,9 @@ def _bound(address: ListenAddress) -> socket.socket:
     try:
         # Connections of a former process that linger in TIME_WAIT do not keep us from starting.
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(shared))
         bound.bind(target)
-        bound.listen(_BACKLOG)
-        bound.settimeout(0)
+        bound.settimeout(0.0)
     except BaseException:
         bound.close()
         raise

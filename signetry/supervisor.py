@@ -25,10 +25,17 @@ _log = structlog.get_logger("signetry.supervisor")
 
 @dataclass(frozen=True, slots=True)
 class ChildSpec:
-    """A child to keep running: its name in the logs, and its command without the supervisor's process id at the end."""
+    """A child to keep running.
+
+    Attributes:
+        name: in the logs.
+        command: without the supervisor's process id, which is appended.
+        descriptors: file descriptors it inherits.
+    """
 
     name: str
     command: Sequence[str]
+    descriptors: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -46,7 +53,6 @@ class Supervisor:
 
     Args:
         children: what to keep running.
-        descriptors: file descriptors they inherit.
         on_change: told the process id of every living child by name, whenever one was started.
     """
 
@@ -54,11 +60,9 @@ class Supervisor:
         self,
         children: Sequence[ChildSpec],
         *,
-        descriptors: Sequence[int] = (),
         on_change: Callable[[Mapping[str, int]], None] = lambda _pids: None,
     ) -> None:
         self._children = [_Child(spec) for spec in children]
-        self._descriptors = tuple(descriptors)
         self._on_change = on_change
         self._stopping = False
 
@@ -121,7 +125,7 @@ class Supervisor:
             # No new session, but a process group: Ctrl-C in a terminal reaches the supervisor alone, which then stops the others.
             child.process = subprocess.Popen(  # noqa: S603 - our own modules
                 [*child.spec.command, str(os.getpid())],
-                pass_fds=self._descriptors,
+                pass_fds=child.spec.descriptors,
                 stdin=subprocess.DEVNULL,
                 process_group=0,
             )

@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ class Service:
         """Fetch ``path`` from one of its listeners; return status and body."""
         address = str(self.record()["addresses"][listener])
         context = ssl.create_default_context(cafile=str(self.home / "tls" / "root.pem"))
-        with urllib.request.urlopen(address + path, context=context, timeout=20) as answer:  # noqa: S310 - http and https only
+        with urllib.request.urlopen(address + path, context=context, timeout=20) as answer:
             return answer.status, answer.read().decode()
 
 
@@ -118,3 +119,28 @@ def test_an_address_of_another_machine_is_refused(tmp_path: Path) -> None:
     settings = load_settings(home=tmp_path, public_listen="192.0.2.1:8080")
     with pytest.raises(ConfigurationError, match=r"^public_listen: cannot listen on 192\.0\.2\.1:8080: "), listening(settings):
         pass
+
+
+def test_the_kernel_spreads_connections_over_the_web_processes(tmp_path: Path) -> None:
+    listeners = {f"{name}_listen": "127.0.0.1:0" for name in ("public", "device", "admin")}
+    settings = load_settings(home=tmp_path, workers=2, **listeners)
+    with listening(settings) as by_process, ExitStack() as clients:
+        address = by_process[0]["public"].getsockname()
+        assert address == by_process[1]["public"].getsockname()
+        for _ in range(64):
+            clients.enter_context(socket.create_connection(address))
+        taken = [waiting(sockets["public"]) for sockets in by_process]
+    assert sum(taken) == 64
+    # One of them getting fewer than 8 of 64 has a probability below one in a thousand million.
+    assert min(taken) >= 8
+
+
+def waiting(listener: socket.socket) -> int:
+    """Take what waits on ``listener`` and return how much that was."""
+    count = 0
+    while True:
+        try:
+            listener.accept()[0].close()
+        except BlockingIOError:
+            return count
+        count += 1

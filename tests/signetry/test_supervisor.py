@@ -38,8 +38,9 @@ def tell(children):
     temporary = state.with_suffix(".new")
     temporary.write_text(json.dumps({"port": listener.getsockname()[1], "children": dict(children)}))
     temporary.replace(state)
-specs = [ChildSpec(f"child-{n}", [sys.executable, "-c", child, str(listener.fileno())]) for n in range(count)]
-Supervisor(specs, descriptors=[listener.fileno()], on_change=tell).run()
+fd = listener.fileno()
+specs = [ChildSpec(f"child-{n}", [sys.executable, "-c", child, str(fd)], (fd,)) for n in range(count)]
+Supervisor(specs, on_change=tell).run()
 """
 
 
