@@ -127,6 +127,11 @@ class KeyTransport:
             return padding.PKCS1v15()
         return padding.OAEP(padding.MGF1(self.mgf.hash), self.oaep.hash, self.label or None)
 
+    @property
+    def overhead(self) -> int:
+        """How many bytes of the modulus the padding takes (RFC 8017 sections 7.1.1 and 7.2.1)."""
+        return 11 if self.oaep is None else 2 * self.oaep.hash.digest_size + 2
+
 
 PKCS1_V15: Final = KeyTransport()
 

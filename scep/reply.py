@@ -48,20 +48,35 @@ def success(
     Raises:
         AlgorithmRefused: the signer has no RSA key to envelope to, or one too small; ``exchange`` is set.
     """
+    public_key = recipient_key(message, envelope)
     signer = message.signer
-    if not isinstance(signer.public_key, rsa.RSAPublicKey):
-        raise AlgorithmRefused("the request is not signed with an RSA key, so its answer cannot be enveloped", message.exchange)
-    # Single DES is answered with triple DES: sscep on OpenSSL 3 cannot read the former; micromdm, which sends it, reads both.
-    cipher = Cipher.DES3 if envelope.cipher is Cipher.DES else envelope.cipher
     issuer_and_serial = tlv.sequence(signer.issuer_der, tlv.integer(signer.serial_number))
-    try:
-        sealed = seal(
-            certificates_only((certificate, *chain)), signer.public_key, issuer_and_serial, cipher, envelope.key_transport
-        )
-    except AlgorithmRefused as refusal:
-        refusal.exchange = message.exchange
-        raise
+    issued = certificates_only((certificate, *chain))
+    sealed = seal(issued, public_key, issuer_and_serial, _cipher(envelope), envelope.key_transport)
     return _sign(ra, message.exchange, sealed, PkiStatus.SUCCESS)
+
+
+def recipient_key(message: ReceivedMessage, envelope: OpenedEnvelope) -> rsa.RSAPublicKey:
+    """Return the key that an answer to ``message`` is enveloped to: its signer's.
+
+    Ask before anything is issued: a certificate that cannot be delivered would have spent its challenge for nothing.
+
+    Raises:
+        AlgorithmRefused: it is no RSA key, or too small for the key transport of the request; ``exchange`` is set.
+    """
+    public_key = message.signer.public_key
+    if not isinstance(public_key, rsa.RSAPublicKey):
+        raise AlgorithmRefused(
+            "the request must be signed with an RSA key, to which the answer can be enveloped", message.exchange
+        )
+    if public_key.key_size // 8 < _cipher(envelope).key_size + envelope.key_transport.overhead:
+        raise AlgorithmRefused("the key that signed the request is too small for its own key transport", message.exchange)
+    return public_key
+
+
+def _cipher(envelope: OpenedEnvelope) -> Cipher:
+    # Single DES is answered with triple DES: sscep on OpenSSL 3 cannot read the former; micromdm, which sends it, reads both.
+    return Cipher.DES3 if envelope.cipher is Cipher.DES else envelope.cipher
 
 
 def failure(ra: Signer, exchange: Exchange, fail_info: FailInfo, text: str) -> bytes:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import structlog
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from audit.log import Actor
 from ca.authorisation import CaName
@@ -20,7 +19,7 @@ from foundation.errors import SignetryError
 from scep import message, reply
 from scep.endpoint import Endpoint, UnknownEndpoint
 from scep.enrolment import Enroller, EnrolmentRequest
-from scep.errors import AlgorithmRefused, Exchange, FailInfo, ScepRefusal, UnsupportedMessage
+from scep.errors import Exchange, FailInfo, ScepRefusal, UnsupportedMessage
 from scep.message import MessageType, ReceivedMessage
 from scep.signing import Signer, certificates_only
 
@@ -110,12 +109,10 @@ class Responder:
         if received.message_type not in _ENROLMENTS:
             # Anything else is refused before it is acted on: an unknown type must not slip past authorisation (CVE-2026-30836).
             raise UnsupportedMessage(f"message type {received.message_type} is not answered at this endpoint")
-        if not isinstance(received.signer.public_key, rsa.RSAPublicKey):
-            # Said before anything is issued: the answer could not be enveloped, and a challenge would be spent for nothing.
-            raise AlgorithmRefused("the request must be signed with an RSA key, to which the answer can be enveloped")
         message.check_algorithms(received, None, legacy=endpoint.legacy, museum=endpoint.museum)
         opened = message.open_envelope(received, keys.ra)
         message.check_algorithms(received, opened, legacy=endpoint.legacy, museum=endpoint.museum)
+        reply.recipient_key(received, opened)
         csr = parse_csr(opened.content)
         request = EnrolmentRequest(
             transaction_id=received.transaction_id,

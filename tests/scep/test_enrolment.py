@@ -18,8 +18,11 @@ from ca.records import Certificate
 from ca.revocation import RevocationReason, revoke
 from people.devices import deactivate_device
 from people.persons import deactivate_person
-from scep.client import EnrolmentRefused, Identity, build_csr
+from scep import message
+from scep.algorithms import Cipher, Digest, KeyTransport, Suite
+from scep.client import EnrolmentRefused, Identity, build_csr, named, throwaway_signer
 from scep.errors import FailInfo
+from scep.message import MessageType
 from scep.records import Challenge
 from signetry.database import Database
 from tests.clocks import ManualClock
@@ -280,4 +283,23 @@ def test_an_elliptic_curve_request_is_refused_before_anything_is_issued(world: W
     key = ec.generate_private_key(ec.SECP256R1())
     error = refusal(world, key, challenge)  # type: ignore[arg-type] # the client is typed for what works
     assert error.fail_info == FailInfo.BAD_ALG
+    assert world.counts()["certificates"] == 0
+
+
+def test_a_key_too_small_for_its_own_key_transport_is_refused_before_anything_is_issued(
+    world: World, rsa_key: rsa.RSAPrivateKey
+) -> None:
+    challenge = world.challenge(world.add_person())
+    small = rsa.generate_private_key(65537, 1024)  # noqa: S505 - a throwaway signer's
+    request = message.build_request(
+        throwaway_signer(small, named("signer")),
+        world.ra.certificate,
+        build_csr(rsa_key, "x", challenge).public_bytes(Encoding.DER),
+        message_type=MessageType.PKCS_REQ,
+        transaction_id="1",
+        sender_nonce=message.new_nonce(),
+        suite=Suite(Digest.SHA256, Cipher.AES128, KeyTransport(oaep=Digest.SHA512)),
+    )
+    answer = message.parse(world.responder.pki_operation("default", request, origin="192.0.2.1"))
+    assert (answer.pki_status, answer.fail_info) == (2, FailInfo.BAD_ALG)
     assert world.counts()["certificates"] == 0
