@@ -28,7 +28,8 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.installed
 	@touch $@
 
 serve: install
-	@home="$${SIGNETRY_HOME:-var}"; if [ -z "$$(ls -A "$$home" 2>/dev/null)" ]; then $(BIN)/signetry init; fi
+	@# Makes an installation where there is none, completes one that was interrupted, and leaves a whole one as it is.
+	@$(BIN)/signetry init
 	@exec $(BIN)/signetry serve
 
 test: $(VENV)/.dev

@@ -6,7 +6,6 @@ does not know which store a key came from (facts/ca.md section 6).
 
 import os
 import re
-import secrets
 import stat
 from abc import ABC, abstractmethod
 from enum import StrEnum
@@ -17,6 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
 from ca.errors import KeyExists, KeyUnavailable, UnsafeSecretFile
+from foundation.files import create_private
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
@@ -159,7 +159,7 @@ class FileKeyStore(KeyStore):
             serialization.BestAvailableEncryption(self._passphrase),
         )
         try:
-            write_secret_file(target, pem)
+            create_private(target, pem)
         except FileExistsError:
             raise KeyExists(f"there is already a key {reference!r}") from None
         return key
@@ -188,30 +188,6 @@ class FileKeyStore(KeyStore):
         if not _REFERENCE.fullmatch(reference):
             raise KeyUnavailable(f"{reference!r} is no name for a key")
         return self._directory / f"{reference}.key"
-
-
-def write_secret_file(path: Path, content: bytes) -> None:
-    """Write a new file of mode 0600 so that after a crash it is there whole or not at all.
-
-    Raises:
-        FileExistsError: ``path`` is there already; it is not touched.
-    """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        # A link, unlike a rename, fails when the name is taken: a key is never overwritten.
-        os.link(temporary, path)
-    finally:
-        temporary.unlink()
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def read_secret_file(path: Path) -> bytes:

@@ -1,8 +1,7 @@
-"""Files that only their owner may read: secrets that operators hand in, and what the service writes for itself."""
+"""Secrets that operators hand in as files."""
 
 import os
 import stat
-import tempfile
 from pathlib import Path
 
 from signetry.errors import ConfigurationError
@@ -24,24 +23,3 @@ def read_secret(path: Path, setting: str, *, at_most: int = 4096) -> bytes:
     if not secret or len(secret) > at_most:
         raise ConfigurationError(f"{setting}: {path} must hold between 1 and {at_most} bytes")
     return secret
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Put ``content`` at ``path``, readable by its owner only; a reader sees the old file or the new one, never a part."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 
+from foundation.files import replace_private
 from signetry.errors import AddressTaken, ConfigurationError
-from signetry.files import write_private
 from signetry.settings import ListenAddress, Settings
 from signetry.supervisor import ChildSpec, Supervisor
 
@@ -124,4 +124,4 @@ def _write_record(settings: Settings, addresses: Mapping[str, str], children: Ma
         "addresses": dict(addresses),
         "children": dict(children),
     }
-    write_private(settings.home / "run" / "serve.json", json.dumps(record, indent=2).encode() + b"\n")
+    replace_private(settings.home / "run" / "serve.json", json.dumps(record, indent=2).encode() + b"\n")

@@ -6,24 +6,26 @@ over a complete installation changes nothing.
 
 import secrets
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import tomlkit
+from cryptography import x509
 from sqlmodel import Session
 
 from ca import hierarchy
 from ca.authorisation import CaName
-from ca.hierarchy import NewAuthority
+from ca.constraints import Constraints, constraints_of
+from ca.hierarchy import AuthorityRecord, NewAuthority
 from ca.issuance import IssuingAuthority
-from ca.keys import KeyAlgorithm, write_secret_file
+from ca.keys import KeyAlgorithm
 from ca.subject import COMMON_NAME_BYTES
 from crl import publication
 from foundation.errors import BadRequest, Conflict, Unavailable
+from foundation.files import create_private, replace_private
 from signetry import tls
 from signetry.assembly import House, open_house
-from signetry.files import write_private
 from signetry.settings import EndpointSettings, Settings, configuration_file
 
 _PASSPHRASE_BYTES = 32
@@ -49,6 +51,7 @@ class Choices:
 
     organisation: str = ""
     ca_key: KeyAlgorithm | None = None
+    constraints: Constraints = field(default=Constraints())
 
     def __post_init__(self) -> None:
         if len(self.organisation) > _ORGANISATION_CHARACTERS:
@@ -80,10 +83,12 @@ def write_configuration(settings: Settings, choices: Choices, *, public_url: str
     default.add("issuing_ca", configured.issuing_ca)
     default.add("profiles", list(configured.profiles))
     default.add("renew_after", configured.renew_after)
+    default.add("legacy", configured.legacy)
+    default.add("museum", configured.museum)
     endpoints = tomlkit.table(is_super_table=True)
     endpoints.add("default", default)
     document.add("endpoints", endpoints)
-    write_private(path, tomlkit.dumps(document).encode())
+    replace_private(path, tomlkit.dumps(document).encode())
     return path
 
 
@@ -91,7 +96,8 @@ def initialise(settings: Settings, choices: Choices) -> House:
     """Create what is missing of an installation and return it, open.
 
     Raises:
-        AlreadyInitialised: there is an authority, made for another organisation or with another kind of key than the one chosen.
+        AlreadyInitialised: there is an authority, made for another organisation, with another kind of key or other
+            constraints than those chosen.
         PassphraseMissing: there are keys without their passphrase.
         ConfigurationError: the settings cannot be used.
     """
@@ -120,24 +126,24 @@ def _ensure_passphrase(settings: Settings) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Another run may have written it meanwhile: then both work with that one.
     with suppress(FileExistsError):
-        write_secret_file(path, secrets.token_hex(_PASSPHRASE_BYTES).encode() + b"\n")
+        create_private(path, secrets.token_hex(_PASSPHRASE_BYTES).encode() + b"\n")
 
 
 def _complete(house: House, choices: Choices) -> None:
     house.database.migrate()
     tls.ensure(house.settings, house.clock)
-    house.transactions.write(partial(_create_hierarchy, house, choices.ca_key))
+    house.transactions.write(partial(_create_hierarchy, house, choices))
     house.transactions.write(lambda session: publication.ensure_schedules(session, house.clock.now()))
     house.renew_ra_keys()
     house.publish_crls()
 
 
-def _create_hierarchy(house: House, chosen: KeyAlgorithm | None, session: Session) -> None:
+def _create_hierarchy(house: House, choices: Choices, session: Session) -> None:
     existing = {record.name: record for record in hierarchy.authorities(session)}
     issuing = existing.get(hierarchy.ISSUING)
-    if issuing is not None and chosen not in (None, issuing.key_algorithm):
-        raise AlreadyInitialised(f"the issuing CA exists, with a key of kind {issuing.key_algorithm}; leave --ca-key out")
-    algorithm = chosen or _DEFAULT_KEY
+    if issuing is not None:
+        _require_same(issuing, choices)
+    algorithm = choices.ca_key or _DEFAULT_KEY
     if hierarchy.ROOT not in existing:
         _create_root(house, hierarchy.root_algorithm(algorithm), session)
     if issuing is None:
@@ -146,11 +152,19 @@ def _create_hierarchy(house: House, chosen: KeyAlgorithm | None, session: Sessio
             session,
             house.keystore,
             root,
-            _named(house, hierarchy.ISSUING, "Issuing CA", algorithm),
+            replace(_named(house, hierarchy.ISSUING, "Issuing CA", algorithm), constraints=choices.constraints),
             public_url=house.settings.public_url,
             actor=house.actor,
             now=house.clock.now(),
         )
+
+
+def _require_same(issuing: AuthorityRecord, choices: Choices) -> None:
+    if choices.ca_key not in (None, issuing.key_algorithm):
+        raise AlreadyInitialised(f"the issuing CA exists, with a key of kind {issuing.key_algorithm}; leave --ca-key out")
+    limits = constraints_of(x509.load_der_x509_certificate(issuing.certificate_der))
+    if choices.constraints not in (Constraints(), limits):
+        raise AlreadyInitialised("the issuing CA exists, with other constraints; leave --purpose and the domains out")
 
 
 def _create_root(house: House, algorithm: KeyAlgorithm, session: Session) -> IssuingAuthority:

@@ -17,8 +17,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from foundation.clock import Clock
+from foundation.files import replace_private
 from signetry.errors import ConfigurationError
-from signetry.files import read_secret, write_private
+from signetry.files import read_secret
 from signetry.settings import Settings
 
 _ROOT_VALIDITY = timedelta(days=3650)
@@ -119,8 +120,8 @@ def _make(found: TlsFiles, root_path: Path, settings: Settings, clock: Clock) ->
     )
     # The key first: a run that ends between the two leaves a pair that does not match, and no certificate that is not due.
     found.certificate.unlink(missing_ok=True)
-    write_private(found.key, _pem(key, serialization.NoEncryption()))
-    write_private(found.certificate, certificate.public_bytes(serialization.Encoding.PEM))
+    replace_private(found.key, _pem(key, serialization.NoEncryption()))
+    replace_private(found.certificate, certificate.public_bytes(serialization.Encoding.PEM))
 
 
 def _root(path: Path, settings: Settings, clock: Clock) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
@@ -140,8 +141,8 @@ def _root(path: Path, settings: Settings, clock: Clock) -> tuple[x509.Certificat
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .sign(key, hashes.SHA256())
     )
-    write_private(key_path, _pem(key, serialization.BestAvailableEncryption(passphrase)))
-    write_private(path, root.public_bytes(serialization.Encoding.PEM))
+    replace_private(key_path, _pem(key, serialization.BestAvailableEncryption(passphrase)))
+    replace_private(path, root.public_bytes(serialization.Encoding.PEM))
     return root, key
 
 

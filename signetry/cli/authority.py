@@ -4,11 +4,14 @@ from functools import partial
 from typing import Annotated
 
 import typer
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from ca import hierarchy
 from ca.authorisation import CaName
+from ca.constraints import Constraints
 from ca.keys import KeyAlgorithm
 from foundation.errors import BadRequest, Conflict
+from people.addresses import normalise_dns_name
 from signetry.assembly import open_house
 from signetry.cli.output import JsonFlag, emit_record, emit_rows
 from signetry.settings import configuration_file, load_settings
@@ -18,6 +21,10 @@ app = typer.Typer(no_args_is_help=True, help="The certification authorities.")
 
 _ISSUING_KEYS = ("rsa3072", "rsa2048", "rsa4096", "p256", "p384")
 _KEYS_HELP = f"The issuing CA's key: {', '.join(_ISSUING_KEYS)}; the first where it is not said."
+_PURPOSES = {"clientAuth": ExtendedKeyUsageOID.CLIENT_AUTH, "emailProtection": ExtendedKeyUsageOID.EMAIL_PROTECTION}
+_PURPOSES_HELP = f"Constrain the issuing CA to this extended key usage: {' or '.join(_PURPOSES)}; may be repeated."
+_MAIL_DOMAINS_HELP = "Constrain it to mail addresses at this host; with a leading dot, at every host below. May be repeated."
+_DNS_DOMAINS_HELP = "Constrain it to DNS names in this domain; may be repeated."
 
 
 def init(
@@ -25,15 +32,19 @@ def init(
     organisation: Annotated[str, typer.Option(help="Named in the authorities' certificates.")] = "",
     ca_key: Annotated[str, typer.Option(help=_KEYS_HELP)] = "",
     public_url: Annotated[str, typer.Option(help="Where phones and relying parties reach the service, without TLS.")] = "",
+    purpose: Annotated[list[str], typer.Option(help=_PURPOSES_HELP)] = [],  # noqa: B006 - typer copies it
+    mail_domain: Annotated[list[str], typer.Option(help=_MAIL_DOMAINS_HELP)] = [],  # noqa: B006 - as above
+    dns_domain: Annotated[list[str], typer.Option(help=_DNS_DOMAINS_HELP)] = [],  # noqa: B006 - as above
     as_json: JsonFlag = False,
 ) -> None:
     """Create the state directory, its keys, the root and the issuing CA. Running it again completes what is missing.
 
-    Example: signetry init --organisation "Example Ltd" --public-url http://pki.example.com
+    Example: signetry init --organisation "Example Ltd" --public-url http://pki.example.com --mail-domain example.com
     """
     if ca_key not in ("", *_ISSUING_KEYS):
         raise BadRequest(f"--ca-key is one of {', '.join(_ISSUING_KEYS)}")
-    choices = Choices(organisation=organisation.strip(), ca_key=KeyAlgorithm(ca_key) if ca_key else None)
+    constraints = _constraints(purpose, mail_domain, dns_domain)
+    choices = Choices(organisation.strip(), KeyAlgorithm(ca_key) if ca_key else None, constraints)
     settings = load_settings(public_url=public_url or None)
     written = write_configuration(settings, choices, public_url=public_url)
     settings = load_settings()
@@ -55,6 +66,17 @@ def init(
         as_json=as_json,
     )
     house.close()
+
+
+def _constraints(purposes: list[str], mail_domains: list[str], dns_domains: list[str]) -> Constraints:
+    if unknown := [purpose for purpose in purposes if purpose not in _PURPOSES]:
+        raise BadRequest(f"--purpose is {' or '.join(_PURPOSES)}, not {unknown[0]}")
+    hosts = [(domain[:1] if domain.startswith(".") else "", domain.removeprefix(".")) for domain in mail_domains]
+    return Constraints(
+        purposes=frozenset(_PURPOSES[purpose] for purpose in purposes),
+        mail_domains=tuple(dot + normalise_dns_name(host, field="--mail-domain") for dot, host in hosts),
+        dns_domains=tuple(normalise_dns_name(domain, field="--dns-domain") for domain in dns_domains),
+    )
 
 
 @app.command("list")

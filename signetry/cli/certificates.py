@@ -23,7 +23,7 @@ from people.devices import device_named
 from people.persons import person_named
 from signetry.assembly import House, open_house
 from signetry.cli import certificate_view, revocation_list
-from signetry.cli.challenges import parse_lifetime
+from signetry.cli.durations import parse_duration
 from signetry.cli.output import JsonFlag, emit_json, emit_record, emit_rows
 
 app = typer.Typer(no_args_is_help=True, help="Certificates: list, show, export, revoke.")
@@ -76,7 +76,7 @@ def list_(
             device_id=device_named(session, device).id if device else None,
             profile=profile,
             status=status,
-            expiring_before=now + parse_lifetime(expiring) if expiring else None,
+            expiring_before=now + parse_duration(expiring) if expiring else None,
         )
         found = selection.matching(session, criteria, now=now, limit=limit, offset=(page - 1) * limit)
         rows = [certificate_view.summary(session, certificate) for certificate in found]

@@ -1,7 +1,5 @@
 """``signetry challenge``: minting one-time challenges."""
 
-import re
-from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -15,24 +13,10 @@ from people.devices import device_named
 from people.persons import person_named
 from scep import challenge
 from signetry.assembly import open_house
+from signetry.cli.durations import parse_duration
 from signetry.cli.output import JsonFlag, emit_json
 
 app = typer.Typer(no_args_is_help=True, help="One-time challenges for SCEP enrolment.")
-
-_LIFETIME = re.compile(r"(\d{1,6})([smhd])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
-
-def parse_lifetime(text: str) -> timedelta:
-    """Return the time ``text`` stands for: ``90s``, ``15m``, ``1h``, ``7d``.
-
-    Raises:
-        BadRequest: written any other way.
-    """
-    match = _LIFETIME.fullmatch(text.strip())
-    if match is None:
-        raise BadRequest(f"{text!r} is no duration: write a number and s, m, h or d, such as 1h")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
 @app.command()
@@ -51,7 +35,7 @@ def create(
     Example: signetry challenge create --upn alice@example.com --profile identity --ttl 15m
     """
     house = open_house()
-    lifetime = parse_lifetime(ttl)
+    lifetime = parse_duration(ttl)
     now = house.clock.now()
     allowed = house.endpoint(endpoint)
     if profile not in allowed.profiles:

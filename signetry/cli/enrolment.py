@@ -14,9 +14,10 @@ from cryptography.x509.oid import AttributeOID
 
 from ca.subject import COMMON_NAME_BYTES
 from foundation.errors import BadRequest, Conflict
+from foundation.files import replace_private
 from scep.client import CaBag, EnrolmentRefused, Identity, ScepClient, build_csr
 from signetry.cli.output import JsonFlag, emit_record
-from signetry.files import read_secret, write_private
+from signetry.files import read_secret
 
 _KEY_SIZES = (2048, 3072, 4096)
 _KEY, _REQUEST, _CERTIFICATE, _CHAIN = "key.pem", "request.pem", "certificate.pem", "chain.pem"
@@ -103,7 +104,7 @@ def _request(out: Path, common_name: str, challenge: str, key_size: int) -> x509
         if kept.attributes.get_attribute_for_oid(AttributeOID.CHALLENGE_PASSWORD).value == challenge.encode():
             return kept
     csr = build_csr(_read_key(out), common_name, challenge)
-    write_private(out / _REQUEST, csr.public_bytes(Encoding.PEM))
+    replace_private(out / _REQUEST, csr.public_bytes(Encoding.PEM))
     return csr
 
 
@@ -161,13 +162,13 @@ def _read_key(directory: Path) -> rsa.RSAPrivateKey:
 
 def _write_key(directory: Path, key: rsa.RSAPrivateKey) -> None:
     pem = key.private_bytes(Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    write_private(directory / _KEY, pem)
+    replace_private(directory / _KEY, pem)
 
 
 def _write_certificate(directory: Path, identity: Identity) -> None:
-    write_private(directory / _CERTIFICATE, identity.certificate.public_bytes(Encoding.PEM))
+    replace_private(directory / _CERTIFICATE, identity.certificate.public_bytes(Encoding.PEM))
 
 
 def _write_chain(directory: Path, bag: CaBag) -> None:
     authorities = [certificate for certificate in bag.certificates if certificate != bag.ra]
-    write_private(directory / _CHAIN, b"".join(certificate.public_bytes(Encoding.PEM) for certificate in authorities))
+    replace_private(directory / _CHAIN, b"".join(certificate.public_bytes(Encoding.PEM) for certificate in authorities))

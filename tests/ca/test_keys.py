@@ -1,6 +1,5 @@
 """Key files: encrypted, closed to others, never overwritten, and silent about what they hold."""
 
-import os
 import stat
 from pathlib import Path
 
@@ -17,8 +16,8 @@ from ca.keys import (
     read_secret_file,
     signature_hash,
     verify_signature,
-    write_secret_file,
 )
+from foundation.files import create_private
 from tests.ca.keystores import shared_key
 
 PASSPHRASE = b"canary-passphrase-0123456789"
@@ -60,26 +59,6 @@ def test_a_key_is_never_overwritten(store: FileKeyStore) -> None:
     assert store.load("issuing").public_key() == made.public_key()
 
 
-def test_of_two_that_write_the_same_key_at_once_one_fails(directory: Path) -> None:
-    directory.mkdir()
-    write_secret_file(directory / "a.key", b"first")
-    with pytest.raises(FileExistsError):
-        write_secret_file(directory / "a.key", b"second")
-    assert [(file.name, file.read_bytes()) for file in directory.iterdir()] == [("a.key", b"first")]
-
-
-def test_a_write_that_fails_leaves_nothing(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    directory.mkdir()
-
-    def full(_: int) -> None:
-        raise OSError("no space left")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="no space"):
-        write_secret_file(directory / "a.key", b"secret")
-    assert not list(directory.iterdir())
-
-
 @pytest.mark.parametrize("reference", ["", "../outside", "a/b", ".hidden", "Upper", "x" * 101])
 def test_a_reference_cannot_leave_the_directory(store: FileKeyStore, reference: str) -> None:
     with pytest.raises(KeyUnavailable):
@@ -118,7 +97,7 @@ def test_a_key_of_an_unknown_kind_is_refused(store: FileKeyStore, directory: Pat
     pem = x25519.X25519PrivateKey.generate().private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(PASSPHRASE)
     )
-    write_secret_file(directory / "other.key", pem)
+    create_private(directory / "other.key", pem)
     with pytest.raises(KeyUnavailable, match="no algorithm"):
         store.load("other")
 
@@ -147,7 +126,7 @@ def test_a_secret_that_others_can_reach_is_refused(tmp_path: Path, mode: int) ->
 
 def test_a_secret_is_read_without_its_line_break(tmp_path: Path) -> None:
     secret = tmp_path / "passphrase"
-    write_secret_file(secret, b" canary \r\n")
+    create_private(secret, b" canary \r\n")
     assert read_secret_file(secret) == b" canary "
 
 

@@ -1,12 +1,11 @@
-"""Files only their owner reads."""
+"""Secrets that operators hand in as files."""
 
-import stat
 from pathlib import Path
 
 import pytest
 
 from signetry.errors import ConfigurationError
-from signetry.files import read_secret, write_private
+from signetry.files import read_secret
 
 
 def secret(path: Path, content: bytes, mode: int = 0o600) -> Path:
@@ -43,27 +42,3 @@ def test_a_secret_may_be_shared_with_a_group(tmp_path: Path) -> None:
 def test_a_missing_secret_is_named_with_its_setting(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"a_file: .*/none cannot be read: No such file"):
         read_secret(tmp_path / "none", "a_file")
-
-
-def test_what_is_written_is_private_whole_and_replaces_the_old(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "file"
-    write_private(path, b"first")
-    write_private(path, b"second")
-    assert path.read_bytes() == b"second"
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    assert list(path.parent.iterdir()) == [path]
-
-
-def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "file"
-    write_private(path, b"first")
-
-    def full(_descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OSError, match="No space"):
-        write_private(path, b"second")
-    assert path.read_bytes() == b"first"
-    assert list(tmp_path.iterdir()) == [path]

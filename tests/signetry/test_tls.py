@@ -10,9 +10,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from foundation.files import replace_private
 from signetry import tls
 from signetry.errors import ConfigurationError
-from signetry.files import write_private
 from signetry.settings import Settings, load_settings
 from signetry.web import server_context
 from tests.clocks import ManualClock
@@ -22,7 +22,7 @@ Key = ec.EllipticCurvePrivateKey
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    write_private(tmp_path / "secrets" / "key-passphrase", b"sesame")
+    replace_private(tmp_path / "secrets" / "key-passphrase", b"sesame")
     return load_settings(
         home=tmp_path, public_url="http://ca.example.com", admin_listen="10.1.2.3:8443", device_listen="0.0.0.0:8444"
     )
@@ -107,8 +107,8 @@ def operators(home: Path, key: Key, clock: ManualClock, *, certified: Key | None
         .sign(key, hashes.SHA256())
     )
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    write_private(home / "own.key", pem)
-    write_private(home / "own.pem", certificate.public_bytes(serialization.Encoding.PEM))
+    replace_private(home / "own.key", pem)
+    replace_private(home / "own.pem", certificate.public_bytes(serialization.Encoding.PEM))
     return load_settings(home=home, tls_certificate="own.pem", tls_key="own.key")
 
 

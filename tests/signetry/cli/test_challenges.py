@@ -7,10 +7,8 @@ import pytest
 from sqlmodel import select
 
 from audit.records import AuditEvent
-from foundation.errors import BadRequest
 from scep.challenge import digest
 from scep.records import Challenge
-from signetry.cli.challenges import parse_lifetime
 from tests.signetry.installation import Commands, opened
 
 
@@ -69,19 +67,6 @@ def test_many_are_printed_one_a_line_and_never_again(commands: Commands, home: P
     with opened() as house, house.transactions.reading() as session:
         (event,) = session.exec(select(AuditEvent).where(AuditEvent.action == "challenge.minted")).all()
         assert (event.subject, event.details["count"]) == ("person:1", 5)
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("90s", 90), ("15m", 900), ("1h", 3600), ("7d", 604800), (" 2h ", 7200), ("0s", 0), ("007m", 420)]
-)
-def test_lifetimes_are_a_number_and_a_unit(text: str, seconds: int) -> None:
-    assert parse_lifetime(text) == timedelta(seconds=seconds)
-
-
-@pytest.mark.parametrize("text", ["", "1", "h", "1 h", "-1h", "1.5h", "1h30m", "1w", "1H", "9999999d", "PT1H", "1h\n2h"])
-def test_other_lifetimes_are_refused(text: str) -> None:
-    with pytest.raises(BadRequest, match=r"write a number and s, m, h or d"):
-        parse_lifetime(text)
 
 
 REFUSED = [

@@ -2,6 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from signetry.assembly import open_house
 from signetry.settings import load_settings
 from tests.signetry.installation import PUBLIC_URL, Commands
 
@@ -40,3 +45,43 @@ def test_authorities_are_listed_with_their_newest_certificates(commands: Command
     assert issuing["subject"] == "CN=Signetry Issuing CA"
     assert issuing["revoked_at"] is None
     assert issuing["serial"] in commands.text("ca", "list")
+
+
+def test_the_issuing_ca_can_be_constrained_and_stays_so(commands: Commands, empty_home: Path) -> None:
+    limits = (
+        "--purpose",
+        "emailProtection",
+        "--mail-domain",
+        "Example.com",
+        "--mail-domain",
+        ".例え.jp",
+        "--dns-domain",
+        "example.com",
+    )
+    commands.json("init", "--ca-key", "p256", *limits)
+    assert empty_home.exists()
+    house = open_house()
+    extensions = house.authority("issuing").certificate.extensions
+    names = extensions.get_extension_for_class(x509.NameConstraints)
+    assert names.critical
+    assert names.value.permitted_subtrees == [
+        x509.RFC822Name("example.com"),
+        x509.RFC822Name(".xn--r8jz45g.jp"),
+        x509.DNSName("example.com"),
+    ]
+    assert list(extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == [ExtendedKeyUsageOID.EMAIL_PROTECTION]
+    house.close()
+    # The same again, or nothing said: nothing to do. Something else: too late.
+    commands.json("init", *limits)
+    commands.json("init")
+    assert "leave --purpose and the domains out" in commands.refused("init", "--purpose", "clientAuth")
+
+
+@pytest.mark.parametrize(
+    "option",
+    [("--purpose", "serverAuth"), ("--mail-domain", "not a domain"), ("--dns-domain", "-")],
+    ids=["purpose", "mail", "DNS"],
+)
+def test_a_constraint_that_says_nothing_is_bad_usage(commands: Commands, empty_home: Path, option: tuple[str, str]) -> None:
+    assert option[0] in commands.refused("init", *option, status=2)
+    assert not (empty_home / "keys").exists()

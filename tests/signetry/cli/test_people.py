@@ -18,10 +18,10 @@ from audit.records import AuditEvent
 from ca.records import Certificate, CertificationAuthority
 from crl.records import CrlSchedule
 from foundation.errors import BadRequest, Conflict, NotFound
+from foundation.files import replace_private
 from signetry.cli import devices, groups, people
 from signetry.cli.progress import progress_bar
 from signetry.database import Database
-from signetry.files import write_private
 
 TARO = ["--upn", "taro@corp.example.com", "--email", "taro@example.com"]
 SID = "S-1-5-21-1004336348-1177238915-682003330-1103"
@@ -30,7 +30,7 @@ SID = "S-1-5-21-1004336348-1177238915-682003330-1103"
 @pytest.fixture
 def home(tmp_path: Path, sqlite_template: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The state directory of an installation, as far as these commands look at it."""
-    write_private(tmp_path / "secrets" / "key-passphrase", b"correct horse battery staple")
+    replace_private(tmp_path / "secrets" / "key-passphrase", b"correct horse battery staple")
     shutil.copy(sqlite_template, tmp_path / "signetry.db")
     monkeypatch.setenv("SIGNETRY_HOME", str(tmp_path))
     return tmp_path
