@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -150,6 +151,23 @@ def _create_private(path: Path) -> None:
         return
 
 
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Put the database into WAL mode, where it is not yet.
+
+    SQLite does not wait for another process that is just doing the same: it says "locked" at once, whatever the busy timeout.
+    """
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
 def _sqlite_engine(url: URL, *, begin: str, read_only: bool = False, foreign_keys: bool = True) -> Engine:
     engine = create_engine(
         url, pool_size=4, max_overflow=36, pool_timeout=30, connect_args={"timeout": _BUSY_SECONDS}, **_DISCREET
@@ -159,7 +177,7 @@ def _sqlite_engine(url: URL, *, begin: str, read_only: bool = False, foreign_key
         # sqlite3 would begin transactions by itself, deferred, and not before a SELECT: a transaction that reads and then writes
         # fails at once when another process wrote in between, and one that only reads is not one state. ``start`` begins them.
         connection.isolation_level = None
-        connection.execute("PRAGMA journal_mode = WAL")
+        _use_write_ahead_log(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
         if read_only:
