@@ -14,16 +14,17 @@ from typing import Final, Self
 
 import httpx2
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import AttributeOID, NameOID
 
-from foundation.errors import BadRequest, SignetryError, Unavailable
+from foundation.errors import BadRequest
 from scep import message
 from scep.algorithms import Cipher, Digest, Suite
+from scep.ca_certificates import CaBag, read_bag, require_issued_by
 from scep.cms import read_certificates
-from scep.errors import FailInfo, ScepRefusal
+from scep.errors import EnrolmentPending, EnrolmentRefused, ScepRefusal, ServerMisbehaved, ServerUnreachable
 from scep.message import MessageType, PkiStatus, ReceivedMessage
 from scep.signing import Signer
 
@@ -34,41 +35,6 @@ _ATTEMPTS: Final = 3
 _SIGNER_LIFETIME: Final = timedelta(days=7)
 _SEPARATORS: Final = re.compile(r"[\s:]")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
-
-
-class ServerMisbehaved(SignetryError):
-    """The server's answer is malformed, unsigned, or not about what was asked."""
-
-
-class ServerUnreachable(Unavailable):
-    """The server does not answer."""
-
-
-class EnrolmentRefused(SignetryError):
-    """The server answered FAILURE; ``fail_info`` and the message are its own."""
-
-    def __init__(self, fail_info: int | None, text: str) -> None:
-        name = FailInfo(fail_info).name if fail_info in set(FailInfo) else str(fail_info)
-        super().__init__(f"the server refused: {text}" if text else f"the server refused with failInfo {name}")
-        self.fail_info = fail_info
-
-
-class EnrolmentPending(Unavailable):
-    """The server answered PENDING: somebody has to approve the request."""
-
-
-@dataclass(frozen=True, slots=True)
-class CaBag:
-    """What GetCACert gave: the RA's certificate, the issuing CA's, and all of them in the server's order."""
-
-    ra: x509.Certificate
-    issuer: x509.Certificate
-    certificates: tuple[x509.Certificate, ...]
-
-    @property
-    def fingerprint(self) -> str:
-        """The SHA-256 of the issuing CA's certificate, in hex, as MDM profiles pin it."""
-        return self.issuer.fingerprint(hashes.SHA256()).hex()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +115,7 @@ class ScepClient:
             ServerUnreachable: no answer.
             ServerMisbehaved: no RA and CA certificates that belong together, or not the CA of the fingerprint.
         """
-        bag = _bag(_certificates(self._get("GetCACert")))
+        bag = read_bag(self._get("GetCACert"))
         if self._fingerprint and bag.fingerprint != self._fingerprint:
             raise ServerMisbehaved(f"the server's CA has the fingerprint {bag.fingerprint}, not the expected one")
         return bag
@@ -199,7 +165,7 @@ class ScepClient:
             raise ServerMisbehaved(f"the server's reply cannot be read: {error}") from error
         for certificate in granted:
             if _is_over(certificate, key):
-                _require_issued_by(certificate, bag.issuer)
+                require_issued_by(certificate, bag.issuer)
                 return Identity(certificate, key)
         raise ServerMisbehaved("the server answered SUCCESS without a certificate over our key")
 
@@ -262,64 +228,6 @@ def _is_over(certificate: x509.Certificate, key: rsa.RSAPrivateKey) -> bool:
     try:
         return certificate.public_key() == key.public_key()
     except (ValueError, UnsupportedAlgorithm):
-        return False
-
-
-def _require_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> None:
-    try:
-        certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature) as error:
-        raise ServerMisbehaved("the reply's certificate is not issued by the CA of GetCACert") from error
-
-
-def _certificates(body: bytes) -> tuple[x509.Certificate, ...]:
-    """Read what GetCACert answers: one certificate as it is, several as a certs-only SignedData (RFC 8894 section 4.2.1)."""
-    try:
-        return (x509.load_der_x509_certificate(body),)
-    except ValueError:
-        pass
-    try:
-        return tuple(x509.load_der_x509_certificate(der) for der in read_certificates(body))
-    except (ValueError, SignetryError) as error:
-        raise ServerMisbehaved("GetCACert did not answer with certificates") from error
-
-
-def _bag(certificates: tuple[x509.Certificate, ...]) -> CaBag:
-    if len(certificates) == 1 and isinstance(certificates[0].public_key(), rsa.RSAPublicKey):
-        # A CA that is its own RA.
-        return CaBag(certificates[0], certificates[0], certificates)
-    for ra in certificates:
-        issuer = _issuer_of(ra, certificates)
-        if not _is_authority(ra) and issuer is not None and _is_enveloped_to(ra):
-            return CaBag(ra, issuer, certificates)
-    raise ServerMisbehaved("GetCACert named no RA certificate with the CA that issued it")
-
-
-def _issuer_of(certificate: x509.Certificate, among: tuple[x509.Certificate, ...]) -> x509.Certificate | None:
-    for candidate in among:
-        if candidate.subject == certificate.issuer and candidate != certificate:
-            try:
-                certificate.verify_directly_issued_by(candidate)
-            except (ValueError, TypeError, InvalidSignature):
-                continue
-            return candidate
-    return None
-
-
-def _is_enveloped_to(ra: x509.Certificate) -> bool:
-    """Say whether requests can be enveloped to ``ra``: NDES has a second RA certificate, which only signs."""
-    if not isinstance(ra.public_key(), rsa.RSAPublicKey):
-        return False
-    try:
-        return ra.extensions.get_extension_for_class(x509.KeyUsage).value.key_encipherment
-    except x509.ExtensionNotFound:
-        return True
-
-
-def _is_authority(certificate: x509.Certificate) -> bool:
-    try:
-        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except x509.ExtensionNotFound:
         return False
 
 

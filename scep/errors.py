@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar
 
-from foundation.errors import BadRequest, NotAuthorised, RefusedByPolicy, SignetryError
+from foundation.errors import BadRequest, NotAuthorised, RefusedByPolicy, SignetryError, Unavailable
 from scep.algorithms import Digest
 
 
@@ -84,3 +84,27 @@ class UnknownSigner(ScepRefusal, NotAuthorised):
 
     def __init__(self) -> None:
         super().__init__("a renewal must be signed with the certificate to be renewed, issued by this authority")
+
+
+# --- what our client meets ---
+
+
+class ServerMisbehaved(SignetryError):
+    """The server's answer is malformed, unsigned, or not about what was asked."""
+
+
+class ServerUnreachable(Unavailable):
+    """The server does not answer."""
+
+
+class EnrolmentRefused(SignetryError):
+    """The server answered FAILURE; ``fail_info`` and the message are its own."""
+
+    def __init__(self, fail_info: int | None, text: str) -> None:
+        name = FailInfo(fail_info).name if fail_info in set(FailInfo) else str(fail_info)
+        super().__init__(f"the server refused: {text}" if text else f"the server refused with failInfo {name}")
+        self.fail_info = fail_info
+
+
+class EnrolmentPending(Unavailable):
+    """The server answered PENDING: somebody has to approve the request."""

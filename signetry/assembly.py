@@ -37,8 +37,9 @@ from signetry.files import read_secret
 from signetry.jobs import Job
 from signetry.settings import Settings, load_settings
 
-# A thread waits for its commit while others sign: enough of them that a slow disk does not leave the processors idle.
-SCEP_THREADS = 16
+# Threads of a web process that work on enrolments. One that waits for its commit leaves its processor to the others; more than a
+# few only take turns at the interpreter: with 4 the rate was a quarter above that with 16 (docs/performance.md).
+SCEP_THREADS = 4
 # They are renewed a month before their end; besides, every change of the database is an occasion to look.
 _RA_KEYS_LOOKED_AT_EVERY = timedelta(hours=1)
 

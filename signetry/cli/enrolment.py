@@ -15,7 +15,9 @@ from cryptography.x509.oid import AttributeOID
 from ca.subject import COMMON_NAME_BYTES
 from foundation.errors import BadRequest, Conflict
 from foundation.files import replace_private
-from scep.client import CaBag, EnrolmentRefused, Identity, ScepClient, build_csr
+from scep.ca_certificates import CaBag
+from scep.client import Identity, ScepClient, build_csr
+from scep.errors import EnrolmentRefused
 from signetry.cli.output import JsonFlag, emit_record
 from signetry.files import read_secret
 

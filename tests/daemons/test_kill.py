@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import create_engine, text
 
-from scep.client import EnrolmentRefused, ScepClient, ServerMisbehaved, ServerUnreachable, build_csr
+from scep.client import ScepClient, build_csr
+from scep.errors import EnrolmentRefused, ServerMisbehaved, ServerUnreachable
 from tests.daemons.service import Service, eventually, serving
 
 KILLS = 30

@@ -8,7 +8,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from benchmarks.running import free_port, started, wait_for
-from scep.client import EnrolmentRefused, ScepClient, build_csr
+from scep.client import ScepClient, build_csr
+from scep.errors import EnrolmentRefused
 
 CHALLENGE = "open-sesame"
 

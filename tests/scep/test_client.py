@@ -20,20 +20,11 @@ from foundation import tlv
 from foundation.errors import BadRequest
 from scep import client, message, reply
 from scep.algorithms import Cipher, Digest, Suite
-from scep.client import (
-    MAX_REPLY_BYTES,
-    CaBag,
-    EnrolmentPending,
-    EnrolmentRefused,
-    Identity,
-    ScepClient,
-    ServerMisbehaved,
-    ServerUnreachable,
-    build_csr,
-)
+from scep.ca_certificates import CaBag
+from scep.client import MAX_REPLY_BYTES, Identity, ScepClient, build_csr
 from scep.cms import read_certificates
 from scep.envelope import OpenedEnvelope
-from scep.errors import FailInfo
+from scep.errors import EnrolmentPending, EnrolmentRefused, FailInfo, ServerMisbehaved, ServerUnreachable
 from scep.message import ReceivedMessage
 from scep.signing import Signer, attribute, certificates_only, sign
 from tests.clocks import ManualClock

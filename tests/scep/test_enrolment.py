@@ -20,8 +20,8 @@ from people.devices import deactivate_device
 from people.persons import deactivate_person
 from scep import message
 from scep.algorithms import Cipher, Digest, KeyTransport, Suite
-from scep.client import EnrolmentRefused, Identity, build_csr, named, throwaway_signer
-from scep.errors import FailInfo
+from scep.client import Identity, build_csr, named, throwaway_signer
+from scep.errors import EnrolmentRefused, FailInfo
 from scep.message import MessageType
 from scep.records import Challenge
 from signetry.database import Database

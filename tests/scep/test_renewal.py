@@ -14,8 +14,8 @@ from people.devices import deactivate_device
 from people.persons import change_person, deactivate_person, get_person
 from scep import message
 from scep.algorithms import Cipher, Digest, Suite
-from scep.client import EnrolmentRefused, Identity
-from scep.errors import FailInfo
+from scep.client import Identity
+from scep.errors import EnrolmentRefused, FailInfo
 from scep.message import MessageType
 from scep.signing import Signer
 from tests.scep.test_enrolment import revoke_certificate

@@ -13,8 +13,8 @@ from ca.records import Certificate
 from crl.records import PublishedCrl
 from people.records import Person
 from scep.challenge import MAX_LIFETIME
-from scep.client import ServerUnreachable
 from scep.enrolment import Enroller
+from scep.errors import ServerUnreachable
 from scep.records import Challenge
 from scep.responder import Responder
 from signetry import demo
