@@ -48,9 +48,7 @@ class Constraints:
         Raises:
             ProfileNotAllowed: a purpose or a name lies outside the limits.
         """
-        # An OCSP responder answers for its authority, it is not among the purposes that authority certifies others for.
-        beyond = {*(purposes or ())} - self.purposes - {ExtendedKeyUsageOID.OCSP_SIGNING} if self.purposes else set()
-        if beyond:
+        if not self.permits_purposes(purposes):
             raise ProfileNotAllowed("the authority's certificate does not allow it to issue for the purposes of this profile")
         if not (self.mail_domains or self.dns_domains):
             return
@@ -60,6 +58,11 @@ class Constraints:
             address = _mail_address(name)
             if address and self.mail_domains and not self._permits_mail(address):
                 raise ProfileNotAllowed(f"the authority's certificate does not allow it to certify {address}")
+
+    def permits_purposes(self, purposes: x509.ExtendedKeyUsage | None) -> bool:
+        """Say whether the authority may issue for all of ``purposes``, those of a profile."""
+        # An OCSP responder answers for its authority, it is not among the purposes that authority certifies others for.
+        return not self.purposes or {*(purposes or ())} <= self.purposes | {ExtendedKeyUsageOID.OCSP_SIGNING}
 
     def _permits_host(self, host: str) -> bool:
         host = comparable_domain(host)

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 from ca.errors import BadCertificateRequest, BadProofOfPossession
+from ca.key_policy import is_costly
 from ca.names import RequestedNames
 from ca.wanted import MAX_NAMES, WantedNames, raw_text
 from foundation import tlv
@@ -26,7 +27,6 @@ from foundation.tlv import Element, MalformedTlv
 MAX_SIZE: Final = 65536
 MAX_CHALLENGE: Final = 16384
 """Characters of a challengePassword: those of Intune are signed statements of some thousand."""
-_MAX_RSA_BITS: Final = 8192
 
 _CHALLENGE_PASSWORD: Final = "1.2.840.113549.1.9.7"  # noqa: S105 - an OID
 # extensionRequest of PKCS #9, and Microsoft's own from before it.
@@ -158,7 +158,7 @@ class _Request:
                 public_key.verify(signature, signed, ec.ECDSA(_ECDSA_SIGNATURES[oid]))
             else:
                 self._verify_by_library()
-        except (InvalidSignature, UnsupportedAlgorithm, ValueError) as error:
+        except (InvalidSignature, UnsupportedAlgorithm, x509.InvalidVersion, ValueError) as error:
             raise BadProofOfPossession("the certificate request is not signed with the key it carries") from error
 
     def _signed_bytes(self) -> bytes:
@@ -237,9 +237,8 @@ def _public_key(spki_der: bytes) -> PublicKeyTypes:
         public_key = serialization.load_der_public_key(spki_der)
     except (ValueError, UnsupportedAlgorithm) as error:
         raise BadCertificateRequest("the public key of the certificate request cannot be read") from error
-    if isinstance(public_key, rsa.RSAPublicKey) and public_key.key_size > _MAX_RSA_BITS:
-        # Before the signature is verified: a huge modulus is a cheap way to keep us busy.
-        raise BadCertificateRequest(f"an RSA key may have {_MAX_RSA_BITS} bits at most")
+    if isinstance(public_key, rsa.RSAPublicKey) and is_costly(public_key):
+        raise BadCertificateRequest("the RSA key of the certificate request is oversized")
     return public_key
 
 

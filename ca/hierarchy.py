@@ -22,8 +22,10 @@ from ca.errors import AuthorityExists, KeyUnavailable, UnknownAuthority
 from ca.issuance import IssuingAuthority, record
 from ca.keys import KeyAlgorithm, KeyStore, PrivateKey, algorithm_of
 from ca.records import Certificate, CertificationAuthority
+from ca.revocation import RevocationReason
 from ca.subject import Organisation
 
+_KEY_IS_LOST = (RevocationReason.KEY_COMPROMISE, RevocationReason.CA_COMPROMISE)
 ROOT = CaName("root")
 ISSUING = CaName("issuing")
 _ISSUING_ALGORITHMS = (
@@ -277,7 +279,11 @@ def _certificates_over(authority_id: int) -> SelectOfScalar[Certificate]:
 
 
 def _current_certificate(session: Session, row: CertificationAuthority) -> Certificate:
-    current = session.exec(_certificates_over(_id(row)).where(col(Certificate.revoked_at).is_(None))).first()
+    certificates = session.exec(_certificates_over(_id(row))).all()
+    # All of them are over one key: where that is compromised, the certificates before it are no better than the one revoked.
+    if any(certificate.revocation_reason in _KEY_IS_LOST for certificate in certificates):
+        raise UnknownAuthority(f"the key of authority {row.name!r} is reported compromised")
+    current = next((certificate for certificate in certificates if certificate.revoked_at is None), None)
     if current is None:
         raise UnknownAuthority(f"authority {row.name!r} has no certificate in force")
     return current

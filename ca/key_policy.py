@@ -37,6 +37,11 @@ def check_public_key(key: object, allowed: Collection[KeyFamily]) -> None:
         raise WeakKey("the elliptic curve must be P-256, P-384 or P-521")
 
 
+def is_costly(key: rsa.RSAPublicKey) -> bool:
+    """Say whether a signature under ``key`` takes long to verify: a huge modulus or exponent is a cheap way to keep us busy."""
+    return key.key_size > MAXIMUM_RSA_BITS or key.public_numbers().e.bit_length() > MAXIMUM_EXPONENT_BITS
+
+
 def _check_rsa(key: rsa.RSAPublicKey) -> None:
     if not MINIMUM_RSA_BITS <= key.key_size <= MAXIMUM_RSA_BITS or key.key_size % 8:
         raise WeakKey(f"the RSA key must have {MINIMUM_RSA_BITS} to {MAXIMUM_RSA_BITS} bits, a multiple of 8")

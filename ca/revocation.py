@@ -122,10 +122,11 @@ def revoke(
     """Revoke certificates, all or none, and return their states in the order of their ids.
 
     With ``certificateHold`` they are put on hold. One already revoked for ``reason`` stays as it is: a repeated act does
-    no harm. ``invalidity_date`` says since when the key must be thought compromised, or the certificate invalid.
+    no harm. ``invalidity_date`` says since when the key must be thought compromised, or the certificate invalid; for a key
+    that was lost before its newest certificate, that is before the certificate's own validity.
 
     Raises:
-        BadRevocation: ``removeFromCRL``, or an invalidity date in the future or before the certificate's own validity.
+        BadRevocation: ``removeFromCRL``, or an invalidity date in the future.
         UnknownCertificate: no such certificate.
         AlreadyRevoked: for another reason, and the new one is not keyCompromise.
         SelfRevocation: a root's own certificate.
@@ -139,8 +140,6 @@ def revoke(
     def decide(state: _State) -> dict[str, object] | None:
         if state.certifies_id == state.authority_id:
             raise SelfRevocation("a root's own certificate cannot be revoked; take it out of the trust stores instead")
-        if invalid_since is not None and invalid_since < state.not_before.replace(microsecond=0):
-            raise BadRevocation(f"the invalidity date lies before the validity of certificate {state.serial}")
         if state.revoked_at is not None and not _may_follow(state, reason, invalid_since):
             return None
         revoked_at = state.revoked_at or now.replace(microsecond=0)
@@ -186,8 +185,8 @@ def release(
 
     def decide(state: _State) -> dict[str, object]:
         if state.revocation_reason != RevocationReason.CERTIFICATE_HOLD:
-            standing = "not revoked" if state.revoked_at is None else f"revoked for good ({state.revocation_reason})"
-            raise NotOnHold(f"certificate {state.serial} is not on hold but {standing}")
+            standing = "not revoked at all" if state.revoked_at is None else f"revoked for good ({state.revocation_reason})"
+            raise NotOnHold(f"certificate {state.serial} is not on hold, it is {standing}")
         return _GOOD_AGAIN
 
     return _change(session, certificate_ids, decide, Event(actor, "certificate.released", ""), now=now, listeners=listeners)

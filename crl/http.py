@@ -52,8 +52,12 @@ def routes(transactions: Transactions, clock: Clock) -> list[Route]:
         # A plain function: Starlette runs it in a thread, where waiting for the database stops nobody.
         def answer(request: Request) -> Response:
             now = clock.now()
+            name = request.path_params["ca"]
+            if "\0" in name:
+                # PostgreSQL holds no such text, and asking it is an error.
+                return Response("no certification authority of this name\n", 404, media_type="text/plain")
             try:
-                return _respond(request, find(request.path_params["ca"], now), now)
+                return _respond(request, find(name, now), now)
             except UnknownIssuer as error:
                 return Response(f"{error}\n", 404, media_type="text/plain")
             except NoCrlYet as error:
@@ -142,6 +146,6 @@ def _not_modified(request: Request, etag: str, modified: datetime) -> bool:
         return False
     try:
         date = parsedate_to_datetime(since)
-    except ValueError:
+    except (ValueError, OverflowError):
         return False
     return modified <= (date if date.tzinfo else date.replace(tzinfo=UTC))

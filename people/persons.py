@@ -174,10 +174,12 @@ def person_named(session: Session, name: str) -> PersonRecord:
 
     Raises:
         UnknownPerson: nobody has it.
-        InvalidField: it is neither.
+        InvalidField: it has an @ and is neither.
     """
     if is_id(name):
         return get_person(session, int(name))
+    if "@" not in name:
+        raise UnknownPerson(f"nobody has the UPN, mail address or number {name}")
     person = find_person(session, upn=name) if _can_be_upn(name) else None
     person = person or find_person(session, email=name)
     if person is None:

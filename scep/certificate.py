@@ -1,7 +1,7 @@
 """The certificates that SCEP messages carry: the signer's, above all."""
 
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -10,10 +10,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
+from ca.key_policy import is_costly
 from scep.decoding import decode
 from scep.errors import MalformedMessage
-
-_MAX_RSA_BITS: Final = 8192
 
 
 @asn1.sequence
@@ -64,8 +63,7 @@ def read_certificate(der: bytes) -> CarriedCertificate:
         public_key = serialization.load_der_public_key(asn1.encode_der(tbs.public_key))
     except (ValueError, UnsupportedAlgorithm) as error:
         raise MalformedMessage("a certificate with an unreadable public key") from error
-    if isinstance(public_key, rsa.RSAPublicKey) and public_key.key_size > _MAX_RSA_BITS:
-        # Verifying with a huge modulus is a cheap way to keep us busy.
+    if isinstance(public_key, rsa.RSAPublicKey) and is_costly(public_key):
         raise MalformedMessage("a certificate with an oversized RSA key")
     loaded = None
     if tbs.serial_number > 0:
@@ -84,8 +82,8 @@ def read_certificate(der: bytes) -> CarriedCertificate:
 
 
 def subject_key_identifier(certificate: x509.Certificate) -> bytes:
-    """Return the certificate's subjectKeyIdentifier, computed from its key where the extension is missing."""
+    """Return the certificate's subjectKeyIdentifier, computed from its key where the extension is missing or unreadable."""
     try:
         return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError):
         return x509.SubjectKeyIdentifier.from_public_key(certificate.public_key()).digest

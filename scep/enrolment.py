@@ -95,7 +95,7 @@ class Enroller:
     def enrol(self, endpoint: Endpoint, authority: IssuingAuthority, request: EnrolmentRequest, actor: Actor) -> bytes:
         """Return the DER of the certificate that ``request`` gets; it is recorded and durable.
 
-        An identical retry gets the same certificate again, as long as that is not revoked.
+        An identical retry gets the same certificate again, as long as that is neither revoked nor expired.
 
         Raises:
             ChallengeRefused, RenewalRefused, UnknownSigner, Inactive: the requester may not have a certificate now.
@@ -103,23 +103,22 @@ class Enroller:
         """
         with self._transactions.reading() as session:
             claim = _Claim(register.held(session, authority, request.signer), self._presented(session, endpoint, request))
-            retry_key = register.retry_key(endpoint.name, request.transaction_id, request.csr.der, claim.held)
+            retry_key = register.retry_key(endpoint.name, request.transaction_id, request.csr.der, request.challenge, claim.held)
             # A challenge that is still live has obtained nothing yet, so there is nothing to look for.
-            stored = None if claim.is_fresh else register.kept(session, retry_key)
+            stored = None if claim.is_fresh else register.kept(session, retry_key, now=self._clock.now())
             if stored is not None:
                 return stored
-            try:
-                authorisation = self._authorise(session, endpoint, request, claim)
-                check_request(request.csr.requested, authorisation.names)
-            except SignetryError as refusal:
-                self._note(claim, refusal, actor)
-                raise
+            authorised = self._authorised(session, endpoint, request, claim)
+        if isinstance(authorised, SignetryError):
+            # Written only now: readers that wait for a writer would leave it no connection to the database.
+            self._note(claim, authorised, actor)
+            raise authorised
         try:
-            return self._issue(endpoint, authority, request, authorisation, claim, retry_key, actor)
+            return self._issue(endpoint, authority, request, authorised, claim, retry_key, actor)
         except (SignetryError, IntegrityError) as error:
             # The same request, sent twice at once: the other one was stored first, and its certificate answers both.
             with self._transactions.reading() as session:
-                stored = register.kept(session, retry_key)
+                stored = register.kept(session, retry_key, now=self._clock.now())
             if stored is not None:
                 return stored
             if isinstance(error, SignetryError):
@@ -130,6 +129,17 @@ class Enroller:
         if not request.challenge:
             return None
         return challenge.find(session, request.challenge, endpoint=endpoint.name, now=self._clock.now())
+
+    def _authorised(
+        self, session: Session, endpoint: Endpoint, request: EnrolmentRequest, claim: _Claim
+    ) -> Authorisation | SignetryError:
+        """Return what the request entitles to, or why to nothing."""
+        try:
+            authorisation = self._authorise(session, endpoint, request, claim)
+            check_request(request.csr.requested, authorisation.names)
+        except SignetryError as refusal:
+            return refusal
+        return authorisation
 
     def _authorise(self, session: Session, endpoint: Endpoint, request: EnrolmentRequest, claim: _Claim) -> Authorisation:
         """Decide between challenge and renewal.
@@ -158,6 +168,8 @@ class Enroller:
         if known.profile not in endpoint.profiles:
             raise ChallengeRefused
         wanted_units = request.csr.requested.organisational_units if "OU" in endpoint.subject_from_request else ()
+        # Whatever reads a subject up to its first NUL or line break would read something else than was requested.
+        wanted_units = tuple(unit for unit in wanted_units if unit.isprintable())
         return Authorisation(
             profile=known.profile,
             names=_todays_names(session, known.person, known.device),
@@ -190,7 +202,8 @@ class Enroller:
 
         def store(session: Session) -> None:
             require_active(session, person=authorisation.person, device=authorisation.device)
-            if claim.held is not None:
+            # A live challenge speaks for itself, whatever has become of the certificate that the request is signed with.
+            if claim.held is not None and not claim.is_fresh:
                 register.require_unrevoked(session, claim.held)
             certificate_id = issuance.record(
                 session,

@@ -109,11 +109,12 @@ class _EnvelopedData:
 
 @dataclass(frozen=True, slots=True)
 class OpenedEnvelope:
-    """What was in an envelope, and how it was sealed."""
+    """What was in an envelope, how it was sealed, and whose key opened it."""
 
     content: bytes = field(repr=False)  # a challenge is in it
     cipher: Cipher
     key_transport: KeyTransport
+    recipient: Signer = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,7 @@ def open_envelope(data: bytes, keys: Sequence[Signer]) -> OpenedEnvelope:
     for recipient, key in _candidates(_recipients(enveloped.recipient_infos), keys):
         content = _decrypt(encrypted, iv, cipher, _unwrap(recipient, key, cipher))
         if content is not None:
-            return OpenedEnvelope(content, cipher, recipient.transport)
+            return OpenedEnvelope(content, cipher, recipient.transport, key)
     raise EnvelopeUndecryptable
 
 

@@ -54,12 +54,16 @@ class AlgorithmRefused(ScepRefusal, RefusedByPolicy):
 
 
 class EnvelopeUndecryptable(ScepRefusal, BadRequest):
-    """The envelope cannot be opened. Always the same words: which step failed would help to decrypt other messages."""
+    """The envelope does not open to a certificate request that verifies.
+
+    Always the same words: anybody may sign somebody else's envelope, with some bits changed, and send it again. Which step failed
+    would tell them, bit by bit, what is in it (CBC padding oracles; Bleichenbacher).
+    """
 
     fail_info = FailInfo.BAD_MESSAGE_CHECK
 
     def __init__(self, exchange: Exchange | None = None) -> None:
-        super().__init__("the envelope cannot be decrypted", exchange)
+        super().__init__("the envelope cannot be decrypted, or holds no certificate request that verifies", exchange)
 
 
 class UnsupportedMessage(ScepRefusal, BadRequest):

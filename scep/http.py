@@ -49,7 +49,7 @@ class ScepResponder(Protocol):
 
 
 def routes(responder: ScepResponder, executor: Executor) -> Sequence[Route]:
-    """Return the routes of SCEP; requests are worked on in ``executor``, so that RSA never blocks the event loop."""
+    """Return the routes of SCEP; they are worked on in ``executor``: neither RSA nor the database blocks the event loop."""
 
     async def scep(request: Request) -> Response:
         try:
@@ -67,22 +67,23 @@ def routes(responder: ScepResponder, executor: Executor) -> Sequence[Route]:
 async def _answer(request: Request, responder: ScepResponder, executor: Executor) -> Response:
     endpoint = request.path_params.get("endpoint", _DEFAULT_ENDPOINT)
     query = request.scope["query_string"]
+    loop = asyncio.get_running_loop()
     match _parameter(query, b"operation"):
         case b"GetCACaps":
             return _typed(responder.capabilities(endpoint).encode(), "text/plain")
         case b"GetCACert":
-            content_type, body = responder.ca_certificates(endpoint)
+            # It may have to ask the database, or to decrypt a key.
+            content_type, body = await loop.run_in_executor(executor, responder.ca_certificates, endpoint)
             return _typed(body, content_type)
         case b"PKIOperation" | b"PKCSReq" if request.method == "POST":
             message = await _bounded_body(request)
-        case b"PKIOperation":
+        case b"PKIOperation" if request.method == "GET":
             message = decode_get_message(_raw_parameter(query, b"message"))
         case None:
             raise BadRequest("this is a SCEP endpoint: it takes operation=GetCACaps, GetCACert or PKIOperation")
         case _:
             raise BadRequest("operation is none of GetCACaps, GetCACert and PKIOperation")
     origin = request.client.host if request.client else "unknown"
-    loop = asyncio.get_running_loop()
     answer = await loop.run_in_executor(executor, lambda: responder.pki_operation(endpoint, message, origin=origin))
     return _typed(answer, _PKI_MESSAGE)
 

@@ -27,8 +27,8 @@ class Challenge(Table, table=True):
 class Enrolment(Table, table=True):
     """An enrolment that was granted: which request, at which endpoint, got which certificate.
 
-    ``retry_key`` is what makes a request the same one: endpoint, transactionID, CSR digest, and the signing certificate when it
-    is one of ours. A transactionID alone is not unique, clients derive it from the key (facts/scep.md).
+    ``retry_key`` is what makes a request the same one: endpoint, transactionID, CSR digest, challenge, and the signing
+    certificate when it is one of ours. A transactionID alone is not unique, clients derive it from the key (facts/scep.md).
     """
 
     __tablename__ = "scep_enrolment"

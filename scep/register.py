@@ -22,7 +22,7 @@ from scep.renewal import HeldCertificate
 _CERTIFICATE = table_of(Certificate)
 _ENROLMENT = table_of(Enrolment)
 _KEPT = (
-    select(_CERTIFICATE.c.der, _CERTIFICATE.c.revoked_at)
+    select(_CERTIFICATE.c.der, _CERTIFICATE.c.revoked_at, _CERTIFICATE.c.not_after)
     .join(_ENROLMENT, _ENROLMENT.c.certificate_id == _CERTIFICATE.c.id)
     .where(_ENROLMENT.c.retry_key == bindparam("retry_key"))
 )
@@ -47,27 +47,31 @@ class Answer:
     certificate_id: int
 
 
-def retry_key(endpoint: str, transaction_id: str, csr: bytes, held: HeldCertificate | None) -> str:
+def retry_key(endpoint: str, transaction_id: str, csr: bytes, challenge: str, held: HeldCertificate | None) -> str:
     """Return what two requests have in common when they are the same one: a digest, in hex.
 
-    Endpoint, transactionID and certificate request, and the signing certificate where it is one of ours. Who else signed does not
-    count: Windows signs every attempt with a new key (facts/scep.md section 3).
+    Endpoint, transactionID, certificate request and challenge, and the signing certificate where it is one of ours. Who else
+    signed does not count: Windows signs every attempt with a new key (facts/scep.md section 3). The challenge counts by itself
+    because it need not be in the certificate request, which is the same one as last year where a client keeps its key.
     """
-    parts = (endpoint, transaction_id, hashlib.sha256(csr).hexdigest(), held.serial if held else "")
+    digests = (hashlib.sha256(part).hexdigest() for part in (csr, challenge.encode()))
+    parts = (endpoint, transaction_id, *digests, held.serial if held else "")
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def kept(session: Session, key: str) -> bytes | None:
+def kept(session: Session, key: str, *, now: datetime) -> bytes | None:
     """Return the certificate (DER) that the request of this retry key got, or None.
 
     Raises:
-        RenewalRefused: it has been revoked since.
+        RenewalRefused: it has been revoked since, or has expired.
     """
     row = session.execute(_KEPT, {"retry_key": key}).one_or_none()
     if row is None:
         return None
     if row.revoked_at is not None:
         raise RenewalRefused("the certificate issued to this request has been revoked")
+    if row.not_after < now:
+        raise RenewalRefused("the certificate issued to this request has expired")
     return bytes(row.der)
 
 

@@ -12,14 +12,15 @@ import structlog
 
 from audit.log import Actor
 from ca.authorisation import CaName
-from ca.csr import parse_csr
-from ca.errors import BadProofOfPossession
+from ca.csr import CertificateRequest, parse_csr
+from ca.errors import BadCertificateRequest, BadProofOfPossession
 from ca.issuance import IssuingAuthority
 from foundation.errors import SignetryError
 from scep import message, reply
 from scep.endpoint import Endpoint, UnknownEndpoint
 from scep.enrolment import Enroller, EnrolmentRequest
-from scep.errors import Exchange, FailInfo, ScepRefusal, UnsupportedMessage
+from scep.envelope import OpenedEnvelope
+from scep.errors import EnvelopeUndecryptable, Exchange, FailInfo, ScepRefusal, UnsupportedMessage
 from scep.message import MessageType, ReceivedMessage
 from scep.signing import Signer, certificates_only
 
@@ -111,9 +112,10 @@ class Responder:
             raise UnsupportedMessage(f"message type {received.message_type} is not answered at this endpoint")
         message.check_algorithms(received, None, legacy=endpoint.legacy, museum=endpoint.museum)
         opened = message.open_envelope(received, keys.ra)
+        # First of all: until a request was found that verifies, no answer may tell that the envelope has opened.
+        csr = _request_in(opened, received.exchange)
         message.check_algorithms(received, opened, legacy=endpoint.legacy, museum=endpoint.museum)
         reply.recipient_key(received, opened)
-        csr = parse_csr(opened.content)
         request = EnrolmentRequest(
             transaction_id=received.transaction_id,
             csr=csr,
@@ -125,7 +127,8 @@ class Responder:
         actor = Actor(f"scep:{endpoint.name}", origin)
         certificate = self._enroller.enrol(endpoint, keys.authority, request, actor)
         chain = (keys.authority.certificate_der,) if endpoint.reply_chain else ()
-        return reply.success(keys.ra[0], received, opened, certificate, chain)
+        # Signed with the RA key that the client knows: jscep looks for the one it picked from GetCACert, maybe the one before.
+        return reply.success(opened.recipient, received, opened, certificate, chain)
 
     def _defect(self, keys: EndpointKeys, exchange: Exchange) -> bytes:
         reference = secrets.token_hex(4)
@@ -139,10 +142,15 @@ class Responder:
         return endpoint
 
 
+def _request_in(opened: OpenedEnvelope, exchange: Exchange) -> CertificateRequest:
+    """Return the request in an envelope; what is wrong with one is told to the log alone."""
+    try:
+        return parse_csr(opened.content)
+    except (BadCertificateRequest, BadProofOfPossession) as error:
+        _log.info("certificate request refused", reason=str(error), transaction=exchange.transaction_id)
+        raise EnvelopeUndecryptable(exchange) from error
+
+
 def _fail_info(refusal: SignetryError) -> FailInfo:
     """Return the failInfo of a refusal, wherever it was raised (RFC 8894 section 3.2.1.4)."""
-    if isinstance(refusal, ScepRefusal):
-        return refusal.fail_info
-    if isinstance(refusal, BadProofOfPossession):
-        return FailInfo.BAD_MESSAGE_CHECK
-    return FailInfo.BAD_REQUEST
+    return refusal.fail_info if isinstance(refusal, ScepRefusal) else FailInfo.BAD_REQUEST

@@ -26,6 +26,7 @@ from scep import challenge
 from scep.client import ScepClient, build_csr
 from scep.endpoint import Endpoint
 from signetry.assembly import House
+from signetry.server import public_address
 
 _ENDPOINT = "default"
 _PROFILE = ProfileName("mail-all-in-one")
@@ -54,7 +55,7 @@ def demonstrate(house: House) -> Iterator[Step]:
         UnknownEndpoint, RefusedByPolicy: the endpoint ``default`` is gone, or issues nothing to persons.
         NotPublished: the CRL did not follow within 15 seconds.
     """
-    base = f"http://{house.settings.public_listen.dialled}"
+    base = f"http://{public_address(house.settings).dialled}"
     scep = f"{base}/scep/{_ENDPOINT}"
     endpoint = house.endpoint(_ENDPOINT)
     profile = _profile(endpoint)

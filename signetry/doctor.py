@@ -13,13 +13,16 @@ from cryptography import x509
 from sqlmodel import Session
 
 from ca import hierarchy
+from ca.constraints import constraints_of
 from ca.hierarchy import AuthorityRecord
+from ca.profiles import profile_named
 from crl import publication
 from foundation.errors import SignetryError
 from scep.endpoint import Endpoint
 from signetry import tls
 from signetry.assembly import House
 from signetry.logging import log_reference
+from signetry.server import public_address
 
 Severity = Literal["ok", "warning", "error"]
 
@@ -170,7 +173,7 @@ def _endpoints(house: House) -> Iterator[Finding]:
         left = ra.certificate.not_valid_after_utc - house.clock.now()
         if left < _RA_EXPIRES_SOON:
             yield Finding(check, "warning", f"its RA certificate expires in {left.days} days", "is the worker running?")
-        for warning, advice in _leniencies(endpoint):
+        for warning, advice in (*_leniencies(endpoint), *_promises(house, endpoint)):
             yield Finding(check, "warning", warning, advice)
         yield Finding(check, "ok", f"issues {', '.join(sorted(endpoint.profiles))} from {endpoint.issuing_ca}")
 
@@ -182,6 +185,13 @@ def _leniencies(endpoint: Endpoint) -> Iterator[tuple[str, str]]:
         yield "legacy accepts SHA-1 and triple DES", "switch it off once the old clients are gone"
     if endpoint.renew_after == 0:
         yield "renew_after = 0 lets a certificate be renewed at any time, without end", "0.66 is the default"
+
+
+def _promises(house: House, endpoint: Endpoint) -> Iterator[tuple[str, str]]:
+    limits = constraints_of(house.authority(endpoint.issuing_ca).certificate)
+    empty = [name for name in sorted(endpoint.profiles) if not limits.permits_purposes(profile_named(name).extended_key_usage)]
+    if empty:
+        yield f"{endpoint.issuing_ca} is constrained to other purposes than {', '.join(empty)}", "take them out of its profiles"
 
 
 def _crls(house: House) -> Iterator[Finding]:
@@ -223,7 +233,7 @@ def _tls(house: House) -> Iterator[Finding]:
 
 
 def _service(house: House) -> Iterator[Finding]:
-    address = house.settings.public_listen
+    address = public_address(house.settings)
     try:
         with socket.create_connection((address.host, address.port), timeout=2):
             yield Finding("service", "ok", f"listening on {address}")

@@ -9,10 +9,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 from foundation.files import replace_private
 from signetry.errors import AddressTaken, ConfigurationError
-from signetry.settings import ListenAddress, Settings
+from signetry.sections import ListenAddress
+from signetry.settings import Settings
 from signetry.supervisor import ChildSpec, Supervisor
 
 # The listeners by name; the setting is called after each, and so is the option of signetry.web.
@@ -44,6 +46,19 @@ def serve(settings: Settings, *, on_ready: Callable[[Mapping[str, str]], None] =
         supervisor = Supervisor([*web, worker], on_change=lambda children: _write_record(settings, addresses, children))
         on_ready(addresses)
         supervisor.run()
+
+
+def public_address(settings: Settings) -> ListenAddress:
+    """Return where the public listener is; where that was left to the system, what the service wrote down when it started."""
+    address = settings.public_listen
+    if address.port:
+        return address
+    try:
+        record = json.loads((settings.home / "run" / "serve.json").read_bytes())
+        return ListenAddress.parse(urlsplit(record["addresses"]["public"]).netloc)
+    except (OSError, ValueError, KeyError, TypeError):
+        # Nothing was started yet, or the file is somebody else's: nothing listens on port 0.
+        return address
 
 
 def _web_process(number: int, sockets: Mapping[str, socket.socket]) -> ChildSpec:
@@ -117,7 +132,7 @@ def _module(name: str, *arguments: str) -> list[str]:
 
 
 def _write_record(settings: Settings, addresses: Mapping[str, str], children: Mapping[str, int]) -> None:
-    """Say in ``run/serve.json`` who runs where. Nothing relies on it: a stale one, left by a crash, is harmless."""
+    """Say in ``run/serve.json`` who runs where. A stale one, left by a crash, is harmless."""
     record = {
         "pid": os.getpid(),
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -7,19 +7,16 @@ the two together.
 import difflib
 import ipaddress
 import os
-import re
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     field_validator,
@@ -32,104 +29,26 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from signetry.errors import ConfigurationError
-
-PERSON_PROFILES = ("identity", "smime-signing", "smime-encryption", "smime-dual", "mail-all-in-one")
+from signetry.sections import CrlSettings, EndpointSettings, Listen, ListenAddress, Name, OrganisationSettings, split_list
 
 _PREFIX = "SIGNETRY_"
 _NESTED = "__"
-_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,58}[a-z0-9])?")
-_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - named in order to replace them by a name that can be dialled
 _WORKERS_AT_MOST = 8
-_FIRST_UNUSABLE_PORT = 65536
 
 
-def _name(value: str) -> str:
-    if not _NAME.fullmatch(value):
-        raise ValueError("names consist of a-z, 0-9 and inner hyphens, 60 characters at most")
-    return value
-
-
-def _split(value: object) -> object:
-    """Return the items of a comma-separated environment variable; TOML gives a list already."""
-    return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
-
-
-# The name of an endpoint or of an authority: it stands in URLs and file names.
-Name = Annotated[str, AfterValidator(_name)]
-NameList = Annotated[tuple[Name, ...], NoDecode, BeforeValidator(_split)]
-
-
-@dataclass(frozen=True, slots=True)
-class ListenAddress:
-    """Where a listener is bound; port 0 leaves the choice to the system."""
-
-    host: str
-    port: int
-
-    @classmethod
-    def parse(cls, text: object) -> Self:
-        """Return the address written ``host:port``, an IPv6 host in brackets."""
-        if isinstance(text, cls):
-            return text
-        host, colon, port = str(text).rpartition(":")
-        bracketed = host.startswith("[") and host.endswith("]")
-        host = host[1:-1] if bracketed else host
-        if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) >= _FIRST_UNUSABLE_PORT:
-            raise ValueError("write it as host:port, for example 127.0.0.1:8080 or [::1]:8080")
-        if bracketed != (":" in host):
-            raise ValueError("an IPv6 address stands in brackets, for example [::1]:8080")
-        return cls(host, int(port))
-
-    @property
-    def dialled(self) -> str:
-        """``host:port`` as a client on this machine would dial it."""
-        host = "localhost" if self.host in _WILDCARDS else self.host
-        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-Listen = Annotated[ListenAddress, NoDecode, BeforeValidator(ListenAddress.parse)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class OrganisationSettings(_Section):
-    """The organisation named in sponsor-validated S/MIME subjects; empty means: mailbox-validated subjects."""
-
-    name: str = Field(default="", max_length=64)
-    # An organizationIdentifier as the S/MIME baseline requirements write it, for example VATDE-123456789.
-    identifier: str = Field(default="", max_length=64)
-    country: str = Field(default="", pattern=r"^([A-Z]{2})?$")
-
-
-class EndpointSettings(_Section):
-    """One SCEP endpoint: ``/scep/{name}``."""
-
-    issuing_ca: Name = "issuing"
-    profiles: NameList = PERSON_PROFILES
-    renew_after: float = Field(default=0.66, ge=0, le=1)
-    legacy: bool = False
-    museum: bool = False
-    reply_chain: bool = False
-    subject_from_request: Annotated[tuple[Literal["OU"], ...], NoDecode, BeforeValidator(_split)] = ()
-
-
-class CrlSettings(_Section):
-    """How long CRLs are good for and how often they are rebuilt."""
-
-    validity_hours: int = Field(default=24, ge=1, le=24 * 30)
-    interval_minutes: int = Field(default=60, ge=1, le=24 * 60)
-    root_validity_days: int = Field(default=90, ge=1, le=365)
-
-    @model_validator(mode="after")
-    def _rebuilt_before_it_ends(self) -> Self:
-        if self.interval_minutes * 2 > self.validity_hours * 60:
-            raise ValueError("interval_minutes must leave time for a second attempt: at most half of validity_hours")
-        return self
+def _is_plain_url(value: str) -> bool:
+    try:
+        parts = urlsplit(value)
+        usable = parts.port != 0
+    except ValueError:
+        # A port that is no port, or a bracket without its other half.
+        return False
+    return (
+        usable
+        and parts.scheme in ("http", "https")
+        and bool(parts.hostname)
+        and not (parts.username or parts.query or parts.fragment)
+    )
 
 
 class Settings(BaseSettings):
@@ -154,7 +73,7 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[
         tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...],
         NoDecode,
-        BeforeValidator(_split),
+        BeforeValidator(split_list),
     ] = ()
     tls_certificate: Path | None = None
     tls_key: Path | None = None
@@ -180,10 +99,7 @@ class Settings(BaseSettings):
     @field_validator("public_url")
     @classmethod
     def _plain_url(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if value and (
-            parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment
-        ):
+        if value and not _is_plain_url(value):
             raise ValueError("write it as http://host or http://host:port, without user, query and fragment")
         if not value.isascii() or any(character <= " " for character in value):
             raise ValueError("it goes into certificates: ASCII without spaces, host names in their xn-- form")
@@ -241,17 +157,38 @@ def configuration_file() -> Path:
     return Path(os.environ.get(f"{_PREFIX}CONFIG") or home / "signetry.toml").expanduser()
 
 
+def given_variables() -> dict[str, str]:
+    """Return the environment variables that decide something here, by name."""
+    decisive = {"config", *Settings.model_fields}
+    return {
+        name: value
+        for name, value in sorted(os.environ.items())
+        if name.startswith(_PREFIX) and name.removeprefix(_PREFIX).lower().split(_NESTED)[0] in decisive
+    }
+
+
 def load_settings(**overrides: object) -> Settings:
     """Read the settings; ``overrides`` win over environment and file (``None`` counts as not given).
 
     Raises:
         ConfigurationError: a value cannot be used, a key is unknown, or the file cannot be read.
     """
+    if os.environ.get(f"{_PREFIX}CONFIG") and not configuration_file().exists():
+        raise ConfigurationError(f"{_PREFIX}CONFIG names {configuration_file()}, which does not exist")
+    return load_first_settings(**overrides)
+
+
+def load_first_settings(**overrides: object) -> Settings:
+    """Read the settings for an installation that is being made: the file that SIGNETRY_CONFIG names need not exist yet.
+
+    Raises:
+        ConfigurationError: as ``load_settings``.
+    """
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
         return Settings(**given)  # type: ignore[arg-type] # validated by the model, like everything else
     except ValidationError as error:
-        raise ConfigurationError("; ".join(_explain(detail) for detail in error.errors())) from None
+        raise ConfigurationError("; ".join(dict.fromkeys(_explain(detail) for detail in error.errors()))) from None
     except SettingsError:
         raise ConfigurationError(f"a {_PREFIX}… environment variable that stands for a section is not JSON") from None
 
@@ -260,8 +197,6 @@ def _read_file(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        if os.environ.get(f"{_PREFIX}CONFIG"):
-            raise ConfigurationError(f"{_PREFIX}CONFIG names {path}, which does not exist") from None
         return {}
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
@@ -271,7 +206,7 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 def _explain(detail: ErrorDetails) -> str:
     """Return one line that names the setting and where it was given; the value stays out of it."""
-    location = [str(part) for part in detail["loc"] if part != "[key]"]
+    location = [str(part) for part in _within_settings(detail["loc"])]
     variable = _PREFIX + _NESTED.join(location).upper()
     given_by = [name for name in os.environ if location and (name.upper() + _NESTED).startswith(variable + _NESTED)]
     source = given_by[0] if given_by else str(configuration_file())
@@ -281,6 +216,15 @@ def _explain(detail: ErrorDetails) -> str:
         return f"{source}: unknown setting {key}" + (f" (is {near[0]} meant?)" if near else "")
     message = detail["msg"].removeprefix("Value error, ")
     return f"{source}: {key}: {message}" if key else f"{source}: {message}"
+
+
+def _within_settings(location: tuple[int | str, ...]) -> Iterator[int | str]:
+    """Yield the parts that name a setting: neither the place in a list nor what pydantic calls the types it tried."""
+    for part in location:
+        if isinstance(part, int):
+            return
+        if part != "[key]":
+            yield part
 
 
 def setting_names() -> list[str]:

@@ -5,6 +5,7 @@ over a complete installation changes nothing.
 """
 
 import secrets
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -20,13 +21,15 @@ from ca.constraints import Constraints, constraints_of
 from ca.hierarchy import AuthorityRecord, NewAuthority
 from ca.issuance import IssuingAuthority
 from ca.keys import KeyAlgorithm
+from ca.profiles import profile_named
 from ca.subject import COMMON_NAME_BYTES
 from crl import publication
 from foundation.errors import BadRequest, Conflict, Unavailable
 from foundation.files import create_private, replace_private
 from signetry import tls
 from signetry.assembly import House, open_house
-from signetry.settings import EndpointSettings, Settings, configuration_file
+from signetry.sections import EndpointSettings
+from signetry.settings import Settings, configuration_file
 
 _PASSPHRASE_BYTES = 32
 _ORGANISATION_CHARACTERS = 64
@@ -81,7 +84,7 @@ def write_configuration(settings: Settings, choices: Choices, *, public_url: str
     default = tomlkit.table()
     configured = settings.endpoints.get("default", EndpointSettings())
     default.add("issuing_ca", configured.issuing_ca)
-    default.add("profiles", list(configured.profiles))
+    default.add("profiles", _issuable(configured.profiles, choices.constraints))
     default.add("renew_after", configured.renew_after)
     default.add("legacy", configured.legacy)
     default.add("museum", configured.museum)
@@ -90,6 +93,10 @@ def write_configuration(settings: Settings, choices: Choices, *, public_url: str
     document.add("endpoints", endpoints)
     replace_private(path, tomlkit.dumps(document).encode())
     return path
+
+
+def _issuable(profiles: Iterable[str], constraints: Constraints) -> list[str]:
+    return [name for name in profiles if constraints.permits_purposes(profile_named(name).extended_key_usage)]
 
 
 def initialise(settings: Settings, choices: Choices) -> House:

@@ -2,11 +2,13 @@
 
 import argparse
 import asyncio
+import resource
 import signal
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import uvicorn
 import uvloop
@@ -25,8 +27,22 @@ from signetry.tls import TlsFiles
 _GRACE_SECONDS = 8
 # An MDM's burst of phones reuses its connections; a phone that is done goes away by itself.
 _KEEP_ALIVE_SECONDS = 15
-# Beyond that a process answers 503 at once instead of running out of file descriptors.
+# Of a listener: beyond that a process answers 503 at once and takes no more, instead of running out of file descriptors.
 _CONNECTIONS_AT_MOST = 800
+# For the connections of all listeners, the database, keys and logs; the usual limit, 1024, would not do.
+_FILES_AT_LEAST = len(LISTENERS) * _CONNECTIONS_AT_MOST + 600
+# A peer that connects and does not speak TLS counts nowhere until then; the loop's own patience is a minute.
+HANDSHAKE_SECONDS = 10.0
+
+
+class Loop(uvloop.Loop):
+    """The event loop, with less patience for peers that connect to a TLS listener and say nothing."""
+
+    async def create_server(self, *args: Any, **options: Any) -> asyncio.Server:  # noqa: ANN401 - the base's signature
+        """Start a server."""
+        if options.get("ssl") is not None:
+            options["ssl_handshake_timeout"] = HANDSHAKE_SECONDS
+        return await super().create_server(*args, **options)  # type: ignore[return-value] # a Server by another name
 
 
 class _Server(uvicorn.Server):
@@ -90,6 +106,14 @@ async def serve(parts: WebParts, settings: Settings, sockets: Mapping[str, socke
     await asyncio.gather(*(server.serve(sockets=[sockets[name]]) for name, server in servers.items()))
 
 
+def allow_enough_files() -> None:
+    """Raise the limit of open files, as far as this process may, to what all connections take."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES_AT_LEAST if hard == resource.RLIM_INFINITY else min(_FILES_AT_LEAST, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def main() -> None:
     """Run one web process."""
     parser = argparse.ArgumentParser(prog="signetry.web")
@@ -98,13 +122,14 @@ def main() -> None:
     parser.add_argument("--parent", type=int, required=True)
     arguments = vars(parser.parse_args())
     die_with_parent(arguments["parent"])
+    allow_enough_files()
     settings = load_settings()
     logging.configure(settings.log_level, settings.log_format)
     parts = assembly.web_parts(assembly.open_house(settings, actor=Actor("web"), grouped=True))
     sockets = {name: socket.socket(fileno=arguments[name]) for name in LISTENERS}
     parts.start()
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=Loop) as runner:
             runner.run(serve(parts, settings, sockets))
     finally:
         parts.stop()

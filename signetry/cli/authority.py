@@ -14,7 +14,7 @@ from foundation.errors import BadRequest, Conflict
 from people.addresses import normalise_dns_name
 from signetry.assembly import open_house
 from signetry.cli.output import JsonFlag, emit_record, emit_rows
-from signetry.settings import configuration_file, load_settings
+from signetry.settings import configuration_file, load_first_settings, load_settings
 from signetry.setup import Choices, initialise, write_configuration
 
 app = typer.Typer(no_args_is_help=True, help="The certification authorities.")
@@ -45,7 +45,7 @@ def init(
         raise BadRequest(f"--ca-key is one of {', '.join(_ISSUING_KEYS)}")
     constraints = _constraints(purpose, mail_domain, dns_domain)
     choices = Choices(organisation.strip(), KeyAlgorithm(ca_key) if ca_key else None, constraints)
-    settings = load_settings(public_url=public_url or None)
+    settings = load_first_settings(public_url=public_url or None)
     written = write_configuration(settings, choices, public_url=public_url)
     settings = load_settings()
     if public_url and settings.public_url != public_url.rstrip("/"):

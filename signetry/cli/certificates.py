@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from sqlmodel import Session
 
 from ca import revocation, selection
+from ca.profiles import profile_named
 from ca.revocation import RevocationReason, RevokedCertificate
 from ca.selection import CertificateSummary, Criteria, Status
 from crl import aia
@@ -25,6 +26,7 @@ from signetry.assembly import House, open_house
 from signetry.cli import certificate_view, revocation_list
 from signetry.cli.durations import parse_duration
 from signetry.cli.output import JsonFlag, emit_json, emit_record, emit_rows
+from signetry.cli.progress import progress_bar
 
 app = typer.Typer(no_args_is_help=True, help="Certificates: list, show, export, revoke.")
 
@@ -34,6 +36,9 @@ Serials = Annotated[list[str], typer.Argument(metavar="SERIAL…", help="Serial 
 _LISTED = ("serial", "status", "person", "device", "profile", "authority", "not_after")
 _CHANGED = ("serial", "outcome", "reason", "revoked_at", "subject")
 _CRL_NOTE = "The running service publishes the new CRL within a second; signetry crl issue does so at once."
+
+
+_REASON_HELP = f"Why, by its name in RFC 5280: {', '.join(revocation_list.REASONS)}."
 
 
 class ExportFormat(StrEnum):
@@ -74,7 +79,7 @@ def list_(
         criteria = Criteria(
             person_id=person_named(session, upn).id if upn else None,
             device_id=device_named(session, device).id if device else None,
-            profile=profile,
+            profile=profile_named(profile).name if profile else None,
             status=status,
             expiring_before=now + parse_duration(expiring) if expiring else None,
         )
@@ -124,14 +129,12 @@ def revoke(  # noqa: PLR0913 - one parameter an option
     upn: Annotated[str, typer.Option(help="All of this person's: UPN, mail address or number.")] = "",
     device: Annotated[str, typer.Option(help="All of this device's: name or number.")] = "",
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Those in a file: serial[,reason][,invalidity_date].")] = None,
-    reason: Annotated[
-        RevocationReason, typer.Option(case_sensitive=False, help="Why, by its name in RFC 5280.")
-    ] = RevocationReason.UNSPECIFIED,
+    reason: Annotated[str, typer.Option(metavar="REASON", help=_REASON_HELP)] = RevocationReason.UNSPECIFIED,
     invalidity_date: Annotated[
         str, typer.Option(metavar="DATE", help="Since when the key is not to be trusted: 2026-05-31, or with T and a time.")
     ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be revoked.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, with --upn and --device.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask at a terminal, with --upn and --device.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Revoke certificates. What is revoked for this reason already stays as it is.
@@ -143,10 +146,11 @@ def revoke(  # noqa: PLR0913 - one parameter an option
     """
     if sum(map(bool, (serials, upn or device, csv))) != 1:
         raise BadRequest("give serial numbers, or --upn or --device, or --csv")
-    house = open_house()
+    why = revocation_list.parse_reason(reason)
     since = revocation_list.parse_date(invalidity_date) if invalidity_date else None
+    house = open_house()
     if csv:
-        _revoke_file(house, csv, reason, since, dry_run=dry_run, as_json=as_json)
+        _revoke_file(house, csv, why, since, dry_run=dry_run, as_json=as_json)
         return
     chosen = _of_serials(house, serials) if serials else _of_owner(house, upn, device)
     if not chosen:
@@ -159,7 +163,7 @@ def revoke(  # noqa: PLR0913 - one parameter an option
         return revocation.revoke(
             session,
             ids,
-            reason,
+            why,
             invalidity_date=since,
             actor=house.actor,
             now=house.clock.now(),
@@ -219,11 +223,9 @@ def _of_owner(house: House, upn: str, device: str) -> list[CertificateSummary]:
 
 
 def _confirm(chosen: list[CertificateSummary], *, yes: bool) -> None:
-    """Let whoever named no serial number see what that means."""
-    if yes:
+    """Let whoever sits at a terminal and named no serial number see what that means; a program has nobody to ask."""
+    if yes or not sys.stdin.isatty():
         return
-    if not sys.stdin.isatty():
-        raise BadRequest(f"this would revoke {len(chosen)} certificates; look with --dry-run, then say --yes")
     for certificate in chosen:
         typer.echo(f"{certificate.serial}  {certificate.profile}  {certificate.subject}", err=True)
     typer.confirm(f"Revoke these {len(chosen)} certificates?", abort=True, err=True)
@@ -265,7 +267,9 @@ def _carry_out(
 def _revoke_file(
     house: House, path: Path, reason: RevocationReason, since: datetime | None, *, dry_run: bool, as_json: bool
 ) -> None:
-    outcomes = revocation_list.revoke_lines(house, revocation_list.read(path), reason, since, dry_run=dry_run)
+    lines = revocation_list.read(path)
+    with progress_bar("revoking") as progress:
+        outcomes = revocation_list.revoke_lines(house, lines, reason, since, dry_run=dry_run, progress=progress)
     emit_rows([asdict(outcome) for outcome in outcomes], ("line", "serial", "outcome", "reason", "problem"), as_json=as_json)
     refused = sum(outcome.outcome == "refused" for outcome in outcomes)
     _conclude(changed=any(outcome.outcome in ("revoked", "held") for outcome in outcomes), dry_run=dry_run)

@@ -19,7 +19,7 @@ from scep.ca_certificates import CaBag
 from scep.client import Identity, ScepClient, build_csr
 from scep.errors import EnrolmentRefused
 from signetry.cli.output import JsonFlag, emit_record
-from signetry.files import read_secret
+from signetry.files import is_open_to_all, read_secret
 
 _KEY_SIZES = (2048, 3072, 4096)
 _KEY, _REQUEST, _CERTIFICATE, _CHAIN = "key.pem", "request.pem", "certificate.pem", "chain.pem"
@@ -71,9 +71,13 @@ def enrol(
 
 def _read_challenge(path: Path | None) -> str:
     try:
-        return read_secret(path, "--challenge-file").decode() if path else ""
+        # What "challenge create > FILE" makes is open to all with the usual umask, and worth nothing in a moment.
+        challenge = read_secret(path, "--challenge-file", may_be_open=True).decode() if path else ""
     except UnicodeDecodeError:
         raise BadRequest(f"--challenge-file: {path} holds no text") from None
+    if path and is_open_to_all(path.stat()):
+        typer.echo(f"--challenge-file: {path} is open to every user of this machine; better chmod 600 it", err=True)
+    return challenge
 
 
 def _enrol(client: ScepClient, bag: CaBag, out: Path, common_name: str, challenge: str, key_size: int) -> Identity:

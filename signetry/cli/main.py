@@ -1,6 +1,8 @@
 """The ``signetry`` command: one group of commands a module, errors turned into an exit code in one place."""
 
 import sys
+from importlib import metadata
+from typing import Annotated
 
 import typer
 
@@ -11,7 +13,6 @@ from signetry.cli import authority, certificates, challenges, crl, devices, doct
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Signetry: a certification authority for mobile mail identity.",
 )
 app.add_typer(authority.app, name="ca")
 app.add_typer(people.app, name="person")
@@ -25,6 +26,23 @@ app.command("serve")(service.serve)
 app.command("doctor")(doctor.doctor)
 app.command("demo")(service.demo)
 app.command("enrol")(enrolment.enrol)
+
+
+def _say_version(wanted: bool) -> None:  # noqa: FBT001 - the shape of an option's callback
+    if wanted:
+        typer.echo(f"signetry {metadata.version('signetry')}")
+        raise typer.Exit
+
+
+@app.callback()
+def signetry(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which release this is.")
+    ] = False,
+) -> None:
+    """Signetry: a certification authority for mobile mail identity."""
+
 
 _FAILED = 1
 _BAD_USAGE = 2

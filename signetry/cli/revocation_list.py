@@ -1,7 +1,7 @@
 """The file behind ``cert revoke --csv``: which certificates, each with a reason and an invalidity date of its own."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +12,9 @@ from ca.revocation import RevocationReason, RevokedCertificate, revoke
 from ca.selection import by_serial
 from foundation.errors import BadRequest, SignetryError
 from signetry.assembly import House
+
+# removeFromCRL is what a release leaves in a delta CRL: nobody gives it as a reason.
+REASONS = tuple(reason for reason in RevocationReason if reason is not RevocationReason.REMOVE_FROM_CRL)
 
 _COLUMNS = ("serial", "reason", "invalidity_date")
 # Rows that share a transaction, each in a savepoint of its own: a commit a row would take minutes for a large file.
@@ -66,6 +69,18 @@ def parse_date(text: str) -> datetime:
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+def parse_reason(text: str) -> RevocationReason:
+    """Return the reason called ``text`` in RFC 5280, in capitals or not.
+
+    Raises:
+        BadRequest: there is none of this name.
+    """
+    for reason in RevocationReason:
+        if reason.lower() == text.strip().lower():
+            return reason
+    raise BadRequest(f"{text!r} is no reason to revoke: {', '.join(REASONS)}")
+
+
 def read(path: Path) -> list[Line]:
     """Return the rows of a CSV file, UTF-8, whose first line names the columns ``serial[,reason][,invalidity_date]``.
 
@@ -98,8 +113,12 @@ def revoke_lines(
     invalidity_date: datetime | None,
     *,
     dry_run: bool,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[LineOutcome]:
-    """Revoke line by line, for ``reason`` and since ``invalidity_date`` where a line names none; a refusal stops no other."""
+    """Revoke line by line, for ``reason`` and since ``invalidity_date`` where a line names none; a refusal stops no other.
+
+    ``progress`` is called with how many lines are done, and of how many.
+    """
     outcomes: list[LineOutcome] = []
     for start in range(0, len(lines), _BATCH):
         batch = lines[start : start + _BATCH]
@@ -114,6 +133,8 @@ def revoke_lines(
             outcomes += house.transactions.write(act)
         except _Undo as undone:
             outcomes += undone.outcomes
+        if progress:
+            progress(len(outcomes), len(lines))
     return outcomes
 
 
@@ -123,7 +144,7 @@ def _revoke_line(
     now = house.clock.now()
     try:
         since = parse_date(line.invalidity_date) if line.invalidity_date else invalidity_date
-        why = _reason(line.reason) if line.reason else reason
+        why = parse_reason(line.reason) if line.reason else reason
         with session.begin_nested():
             found = by_serial(session, line.serial, now=now)
             (state,) = revoke(
@@ -154,10 +175,3 @@ def outcome_of(state: RevokedCertificate) -> str:
     if state.reason is None:
         return "released"
     return "held" if state.reason is RevocationReason.CERTIFICATE_HOLD else "revoked"
-
-
-def _reason(text: str) -> RevocationReason:
-    for reason in RevocationReason:
-        if reason.lower() == text.lower():
-            return reason
-    raise BadRequest(f"{text!r} is no revocation reason: {', '.join(RevocationReason)}")

@@ -1,6 +1,8 @@
 """``signetry serve`` and ``signetry demo``: the running service."""
 
+import shlex
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -10,7 +12,7 @@ from signetry import logging, server, tls
 from signetry.assembly import open_house
 from signetry.cli.output import JsonFlag, emit_json
 from signetry.demo import demonstrate
-from signetry.settings import load_settings
+from signetry.settings import given_variables, load_settings
 
 
 def serve(
@@ -32,10 +34,12 @@ def serve(
         house.transactions.write(lambda session: publication.ensure_schedules(session, house.clock.now()))
     finally:
         house.close()
-    server.serve(settings, on_ready=_say_what_to_do)
+    # Another terminal knows nothing of this one's environment.
+    exports = "".join(f"  export {name}={shlex.quote(value)}\n" for name, value in given_variables().items())
+    server.serve(settings, on_ready=partial(_say_what_to_do, exports))
 
 
-def _say_what_to_do(addresses: Mapping[str, str]) -> None:
+def _say_what_to_do(exports: str, addresses: Mapping[str, str]) -> None:
     typer.echo(
         f"""Signetry serves
   SCEP, CRLs, AIA  {addresses["public"]}   (SCEP endpoint: {addresses["public"]}/scep/default)
@@ -44,7 +48,7 @@ def _say_what_to_do(addresses: Mapping[str, str]) -> None:
 
 What to do next, in a second terminal in this folder:
   . .venv/bin/activate
-  signetry person add --upn alice@example.com --email alice@example.com --name "Alice Smith"
+{exports}  signetry person add --upn alice@example.com --email alice@example.com --name "Alice Smith"
   signetry challenge create --upn alice@example.com
   signetry demo      one whole round against this service
   signetry doctor    what to change before real devices come

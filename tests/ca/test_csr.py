@@ -263,6 +263,13 @@ def test_malformed_requests_are_refused(der: bytes) -> None:
         parse_csr(der)
 
 
+def test_a_request_that_only_the_library_could_verify_is_refused_in_a_version_it_does_not_know() -> None:
+    der = built(ed25519.Ed25519PrivateKey.generate())
+    assert der.count(b"\x02\x01\x00") == 1
+    with pytest.raises(BadProofOfPossession):
+        parse_csr(der.replace(b"\x02\x01\x00", b"\x02\x01\x07"))
+
+
 def test_an_oversized_rsa_key_is_refused_before_it_is_used(rsa_key: rsa.RSAPrivateKey) -> None:
     numbers = tlv.sequence(tlv.integer((1 << 9000) + 1), tlv.integer(65537))
     rsa_encryption = tlv.sequence(tlv.object_identifier("1.2.840.113549.1.1.1"), tlv.null())

@@ -210,6 +210,26 @@ def test_an_authority_whose_certificate_is_revoked_does_not_load_but_is_listed(s
         assert [each.revoked_at for each in authorities(session)] == [None, NOW]
 
 
+@pytest.mark.parametrize(("reason", "loads"), [("superseded", True), ("keyCompromise", False), ("cACompromise", False)])
+def test_an_older_certificate_over_a_lost_key_is_no_way_out(store: Transactions, reason: str, *, loads: bool) -> None:
+    keystore = MemoryKeyStore()
+    before = store.write(lambda session: make_both(session, keystore))
+    newest = store.write(lambda session: reissue_issuing(session, keystore, ISSUING, NEW_URL, actor=ACTOR, now=NOW))
+
+    def revoke_newest(session: Session) -> None:
+        serial = f"{newest.certificate.serial_number:032x}"
+        revoked = update(Certificate).where(col(Certificate.serial) == serial)
+        session.execute(revoked.values(revoked_at=NOW, revocation_reason=reason))
+
+    store.write(revoke_newest)
+    with store.reading() as session:
+        if loads:
+            assert load_authority(session, keystore, ISSUING, NEW_URL).certificate == before.certificate
+        else:
+            with pytest.raises(UnknownAuthority, match="reported compromised"):
+                load_authority(session, keystore, ISSUING, NEW_URL)
+
+
 def test_authorities_are_equal_only_when_all_of_them_is(sqlite_store: Transactions) -> None:
     keystore = MemoryKeyStore()
     issuing = sqlite_store.write(lambda session: make_both(session, keystore))

@@ -147,6 +147,16 @@ def test_different_mailboxes_compare_different(one: str, other: str) -> None:
     assert comparable_address(one) != comparable_address(other)
 
 
+def test_a_name_without_end_is_refused_without_being_brought_into_normal_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which takes quadratic time: seconds, for as many combining marks as fit into a message."""
+    monkeypatch.setattr("unicodedata.normalize", lambda _form, text: text if len(text) <= 1024 else pytest.fail("normalised"))
+    endless = "a" + "\u0345\u0323" * 10_000 + "@example.com"
+    with pytest.raises(NamesNotAuthorised):
+        check_request(RequestedNames(emails=(endless,)), ANN)
+    with pytest.raises(NamesNotAuthorised):
+        check_request(RequestedNames(common_name=endless), ANN)
+
+
 def test_what_a_refusal_quotes_is_printable_and_short() -> None:
     with pytest.raises(NamesNotAuthorised) as caught:
         check_request(RequestedNames(emails=("\x1b[31m\n\u202e" + "x" * 500 + "@example.com",)), ANN)

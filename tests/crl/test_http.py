@@ -87,6 +87,7 @@ def test_what_the_client_has_is_not_sent_again(client: _Client) -> None:
         {"If-None-Match": '"other"', "If-Modified-Since": modified},
         {"If-Modified-Since": "Mon, 01 Jun 2026 11:59:59 GMT"},
         {"If-Modified-Since": "yesterday"},
+        {"If-Modified-Since": "Mon, 01 Jun 99999999999999999999 11:59:59 GMT"},
     ):
         assert client.get("/crl/issuing.crl", headers=headers).status_code == 200
 
@@ -113,6 +114,15 @@ def test_a_crl_near_its_end_may_not_be_kept_beyond(client: _Client, published: W
 @pytest.mark.parametrize("path", ["/crl/other.crl", "/aia/other.cer", "/aia/other.p7c", "/crl/issuing", "/crl/a/issuing.crl"])
 def test_what_does_not_exist_is_not_found(client: _Client, path: str) -> None:
     assert client.get(path).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/crl/%00.crl", "/aia/%00.cer", "/aia/issuing%00.p7c"])
+def test_a_name_that_no_database_could_hold_is_not_found(
+    store: Database, clock: ManualClock, ec_key: ec.EllipticCurvePrivateKey, path: str
+) -> None:
+    """PostgreSQL refuses NUL in a text."""
+    world = World(store, clock, ec_key, ec_key)
+    assert _Client(Starlette(routes=routes(world.transactions, world.clock))).get(path).status_code == 404
 
 
 def test_before_the_first_crl_the_client_is_asked_to_come_back(client: _Client) -> None:

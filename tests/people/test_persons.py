@@ -64,6 +64,8 @@ def test_who_is_not_recorded_is_not_found(store: Transactions) -> None:
         for name in (ALICE.upn, "4711"):
             with pytest.raises(UnknownPerson):
                 person_named(session, name)
+        with pytest.raises(UnknownPerson, match="nobody has the UPN, mail address or number taro"):
+            person_named(session, "taro")
         with pytest.raises(UnknownPerson):
             get_person(session, 4711)
 

@@ -1,6 +1,8 @@
 """Who gets a certificate, under which names, and what is stored of it."""
 
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 from cryptography import x509
@@ -16,6 +18,7 @@ from ca.certified import names_in
 from ca.issuance import IssuedCertificate
 from ca.records import Certificate
 from ca.revocation import RevocationReason, revoke
+from foundation.transactions import Result
 from people.devices import deactivate_device
 from people.persons import deactivate_person
 from scep import message
@@ -113,6 +116,48 @@ def test_a_retry_gets_no_certificate_back_that_was_revoked_since(world: World, r
     identity = world.enrol(rsa_key, challenge, csr=csr)
     revoke_certificate(world, identity)
     assert "revoked" in str(refusal(world, rsa_key, challenge, csr))
+
+
+def test_a_retry_gets_no_certificate_back_that_has_expired_since(world: World, rsa_key: rsa.RSAPrivateKey) -> None:
+    challenge = world.challenge(world.add_person())
+    csr = build_csr(rsa_key, "x", challenge)
+    world.enrol(rsa_key, challenge, csr=csr)
+    world.clock.advance(days=366)
+    assert "expired" in str(refusal(world, rsa_key, challenge, csr))
+
+
+class Watched:
+    """A store in which nothing may be written by who is reading."""
+
+    def __init__(self, store: Database) -> None:
+        self._store = store
+        self._readers = 0
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """Open a session that only reads."""
+        self._readers += 1
+        try:
+            with self._store.reading() as session:
+                yield session
+        finally:
+            self._readers -= 1
+
+    def write(self, act: Callable[[Session], Result]) -> Result:
+        """Run ``act`` in a transaction."""
+        assert self._readers == 0
+        return self._store.write(act)
+
+
+def test_nobody_waits_for_a_writer_while_holding_a_connection(
+    sqlite_store: Database, clock: ManualClock, rsa_key: rsa.RSAPrivateKey, other_rsa_key: rsa.RSAPrivateKey
+) -> None:
+    """Readers and writers draw from one pool on PostgreSQL: refusals, all at once, would leave the writer none."""
+    world = World(Watched(sqlite_store), clock)
+    challenge = world.challenge(world.add_person())
+    world.enrol(rsa_key, challenge)
+    assert "not valid here" in str(refusal(world, other_rsa_key, challenge))
+    assert world.counts()["refusals"] == 1
 
 
 def revoke_certificate(world: World, identity: Identity) -> None:
@@ -254,6 +299,15 @@ def test_organisational_units_come_from_the_request_only_where_the_endpoint_says
     assert subject() == "CN=Alice Smith"
     world.configure(subject_from_request=frozenset({"OU"}))
     assert subject() == "CN=Alice Smith,OU=mdm-4711"
+
+
+def test_an_organisational_unit_with_control_characters_is_passed_over(world: World, rsa_key: rsa.RSAPrivateKey) -> None:
+    world.configure(subject_from_request=frozenset({"OU"}))
+    challenge = world.challenge(world.add_person())
+    units = [x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit) for unit in ("mdm\0-1", "mdm\n-2", "mdm-3")]
+    builder = x509.CertificateSigningRequestBuilder(x509.Name(units))
+    csr = builder.add_attribute(AttributeOID.CHALLENGE_PASSWORD, challenge.encode()).sign(rsa_key, hashes.SHA256())
+    assert world.enrol(rsa_key, challenge, csr=csr).certificate.subject.rfc4514_string() == "CN=Alice Smith,OU=mdm-3"
 
 
 def test_what_is_owed_for_a_certificate_is_owed_in_its_transaction(

@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
@@ -22,6 +23,7 @@ from scep.client import build_csr, named, throwaway_signer
 from scep.decoding import MAX_SIZE as MAX_MESSAGE_BYTES
 from scep.http import decode_get_message, routes
 from scep.message import MessageType
+from scep.responder import Responder
 from tests.scep.world import World
 
 
@@ -70,6 +72,22 @@ def test_the_message_parameter_is_only_a_hint_where_certificates_are_asked_for(h
     answer = http.get(f"/scep/default?operation=GetCACert{hint}")
     assert answer.headers["content-type"] == "application/x-x509-ca-ra-cert"
     assert http.get(f"/scep/default?operation=GetCACaps{hint}").status_code == 200
+
+
+def test_certificates_are_asked_for_off_the_event_loop(world: World) -> None:
+    """A database that does not answer must not stop the whole process."""
+    threads: list[str] = []
+
+    class Noting(Responder):
+        def ca_certificates(self, endpoint: str) -> tuple[str, bytes]:
+            threads.append(threading.current_thread().name)
+            return super().ca_certificates(endpoint)
+
+    responder = Noting(world.endpoints, world.keys, world.enroller)
+    with ThreadPoolExecutor(1, thread_name_prefix="scep") as pool:
+        client = TestClient(Starlette(routes=list(routes(responder, pool))))
+        assert client.get("/scep/default?operation=GetCACert").status_code == 200
+    assert threads == ["scep_0"]
 
 
 def test_content_types_carry_no_charset(http: httpx2.Client, request_der: bytes) -> None:
@@ -174,3 +192,9 @@ def test_a_refusal_is_http_200_with_a_signed_failure(http: httpx2.Client, reques
     assert answer.status_code == 200
     reply = message.parse(answer.content)
     assert (reply.pki_status, reply.fail_info) == (2, 1)
+
+
+def test_a_look_at_the_headers_enrols_nobody(world: World, http: httpx2.Client, request_der: bytes) -> None:
+    encoded = base64.urlsafe_b64encode(request_der).decode()
+    assert http.head(f"/scep/default?operation=PKIOperation&message={encoded}").status_code == 400
+    assert world.counts()["certificates"] == 0

@@ -153,7 +153,7 @@ def test_windows_throwaway_signers_are_read(serial_number: int) -> None:
 
 
 def opened(cipher: Cipher) -> OpenedEnvelope:
-    return OpenedEnvelope(CSR, cipher, PKCS1_V15)
+    return OpenedEnvelope(CSR, cipher, PKCS1_V15, RA)
 
 
 _STRONG = (Cipher.AES128, Cipher.AES192, Cipher.AES256)

@@ -190,6 +190,15 @@ def test_a_fresh_challenge_renews_ahead_of_the_window(world: World, held: Identi
     assert answer.pki_status == 0
 
 
+def test_a_fresh_challenge_counts_though_the_old_certificate_is_revoked(
+    world: World, held: Identity, other_rsa_key: rsa.RSAPrivateKey
+) -> None:
+    """Who lost trust and got a new challenge signs, as ever, with what the device has."""
+    revoke_certificate(world, held)
+    fresh = world.challenge(world.add_person("bob@example.com", "bob@example.com"))
+    assert send(world, held, other_rsa_key, MessageType.PKCS_REQ, fresh).pki_status == 0
+
+
 def test_a_renewal_signed_by_a_stranger_is_a_bad_certificate_id(
     world: World, rsa_key: rsa.RSAPrivateKey, other_rsa_key: rsa.RSAPrivateKey
 ) -> None:

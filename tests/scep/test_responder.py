@@ -217,7 +217,8 @@ def test_an_elliptic_curve_signer_is_refused_before_anything_is_spent(device: De
     assert trace(device.world) == before
 
 
-def test_an_envelope_to_the_ra_key_before_is_opened_and_answered_by_the_new_one(device: Device) -> None:
+def test_an_envelope_to_the_ra_key_before_is_opened_and_answered_with_that_key(device: Device) -> None:
+    """jscep expects the signer that it picked from GetCACert."""
     world = device.world
     old = world.ra
     sent = device.request()
@@ -227,14 +228,32 @@ def test_an_envelope_to_the_ra_key_before_is_opened_and_answered_by_the_new_one(
     world.ra = Signer.of(pair.certificate, pair.private_key)
     responder = Responder(world.endpoints, lambda _name: EndpointKeys(world.authority, (world.ra, old)), world.enroller)
     reply = message.parse(responder.pki_operation("default", sent, origin="test"))
-    assert reply.signer.x509 == pair.certificate != old.certificate
+    assert reply.signer.x509 == old.certificate != pair.certificate
     device.granted(reply)
     assert responder.ca_certificates("default")[1].find(pair.certificate_der) > 0
 
 
-def test_an_envelope_to_somebody_else_says_only_that_it_does_not_open(device: Device, other_rsa_key: rsa.RSAPrivateKey) -> None:
-    reply = device.send(device.request(ra=throwaway_signer(other_rsa_key, device.world.ra.certificate.subject)))
-    assert (reply.fail_info, reply.fail_info_text) == (FailInfo.BAD_MESSAGE_CHECK, "the envelope cannot be decrypted")
+def test_nothing_is_told_of_an_envelope_before_its_request_verifies(
+    device: Device, other_rsa_key: rsa.RSAPrivateKey, ec_key: ec.EllipticCurvePrivateKey
+) -> None:
+    """Anybody may change bits of somebody else's envelope and sign it: an answer of its own would be a CBC padding oracle."""
+    request = device.csr
+    ra = device.world.ra
+    elliptic = throwaway_signer(ec_key, named("a device"))  # type: ignore[arg-type] # our own client does not do this
+    undecryptable = {"ra": throwaway_signer(other_rsa_key, ra.certificate.subject)}
+    answers = []
+    for content, options in (
+        (request, undecryptable),
+        (request[:-1] + bytes([request[-1] ^ 1]), {"ra": ra}),
+        (b"\x30\x03abc", {"ra": ra}),
+        (b"\x30\x03abc", {"ra": ra, "signer": elliptic}),
+    ):
+        device.csr = content
+        answers.append(device.send(device.request(**options)))  # type: ignore[arg-type] # of several types
+    device.csr = b"\x30\x03abc"
+    answers.append(device.send(device.request(suite=replace(STRONG, cipher=Cipher.DES3))))
+    (only,) = {(reply.pki_status, reply.fail_info, reply.fail_info_text) for reply in answers}
+    assert only[:2] == (PkiStatus.FAILURE, FailInfo.BAD_MESSAGE_CHECK)
 
 
 def test_a_defect_gives_a_log_reference_and_no_secret(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,6 +317,24 @@ def test_a_challenge_in_the_signed_attributes_counts_where_the_request_has_none(
     more = [attribute(message.CHALLENGE_PASSWORD, tlv.printable_string(challenge))]
     certificate = device.granted(device.send(device.request(more=more)))
     assert certificate.subject.rfc4514_string() == "CN=Bob"
+
+
+def test_a_fresh_challenge_in_the_signed_attributes_gets_a_new_certificate_for_the_old_request(
+    device: Device, rsa_key: rsa.RSAPrivateKey
+) -> None:
+    """A client that keeps its key makes the same request, byte for byte, a year later."""
+    alice = device.world.add_person("al@example.com", "al@example.com")
+    device.csr = build_csr(rsa_key, "x").public_bytes(Encoding.DER)
+
+    def enrolled() -> x509.Certificate:
+        more = [attribute(message.CHALLENGE_PASSWORD, tlv.printable_string(device.world.challenge(alice)))]
+        sent = device.request(more=more)
+        first = device.granted(device.send(sent))
+        assert device.granted(device.send(sent)) == first
+        return first
+
+    assert enrolled() != enrolled()
+    assert device.world.counts()["certificates"] == 2
 
 
 def test_the_issuer_goes_along_where_the_endpoint_says_so(device: Device) -> None:

@@ -116,7 +116,8 @@ def test_a_revoked_ra_key_is_not_used_any_more(
     commands.json("cert", "revoke", f"{second.certificate.serial_number:032x}", "--reason", "keyCompromise")
     within_a_second(lambda: ra_certificates(serving) == [first.certificate])
     reply = answered(serving, request_to(second, rsa_key))
-    assert (reply.fail_info, reply.fail_info_text) == (1, "the envelope cannot be decrypted")
+    assert reply.fail_info == 1
+    assert "cannot be decrypted" in (reply.fail_info_text or "")
     assert reply.signer.x509 == first.certificate
     commands.json("cert", "revoke", f"{first.certificate.serial_number:032x}")
     time.sleep(0.6)
@@ -128,7 +129,7 @@ def test_a_revoked_authority_issues_nothing_more(serving: House, other: House) -
     serving.authority("issuing")
     revoke_certificate_of(other, "issuing")
     time.sleep(0.6)
-    with pytest.raises(UnknownAuthority, match=r"no certificate in force"):
+    with pytest.raises(UnknownAuthority, match=r"reported compromised"):
         serving.authority("issuing")
     serving.authority("root")
 

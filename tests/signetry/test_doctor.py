@@ -122,6 +122,17 @@ def test_lenient_endpoints_are_complained_of(installed_home: Path, setting: str,
     assert [finding.severity for finding in about("endpoint default")] == ["ok"]
 
 
+def test_an_endpoint_that_promises_what_its_authority_may_not_issue_is_complained_of(
+    empty_home: Path, commands: Commands
+) -> None:
+    commands.text("init", "--ca-key", "p256", "--purpose", "emailProtection")
+    assert only("endpoint default").severity == "ok"
+    edit(empty_home, '"smime-signing"', '"identity", "mail-all-in-one"')
+    first, last = about("endpoint default")
+    assert (first.severity, last.severity) == ("warning", "ok")
+    assert first.finding == "issuing is constrained to other purposes than identity, mail-all-in-one"
+
+
 def test_an_endpoint_without_authority_is_an_error_of_its_own(installed_home: Path) -> None:
     with (installed_home / "signetry.toml").open("a") as file:
         file.write('[endpoints.a-mail]\nissuing_ca = "mail"\n')

@@ -1,8 +1,10 @@
 """The bounds of HTTP/1, tried on a real server over a real socket."""
 
 import asyncio
+import contextlib
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +25,7 @@ class Hasty(BoundedHttpToolsProtocol):
 
     head_seconds = 0.3
     body_seconds = 0.3
+    write_seconds = 0.3
 
 
 async def echo(request: Request) -> Response:
@@ -32,17 +35,30 @@ async def echo(request: Request) -> Response:
     )
 
 
+LARGE = 32 * 1024 * 1024
+
+
+async def large(_request: Request) -> Response:
+    return Response(bytes(LARGE))
+
+
 class Service:
     """A server in a thread."""
 
     def __init__(self, settings: Settings, protocol: type[BoundedHttpToolsProtocol]) -> None:
-        config = configure(public_app(WebParts(public_routes=[Route("/echo", echo, methods=["GET", "POST"])])), settings)
+        routes = [Route("/echo", echo, methods=["GET", "POST"]), Route("/large", large)]
+        config = configure(public_app(WebParts(public_routes=routes)), settings)
         config.http = protocol
+        self._config = config
         self._server = uvicorn.Server(config)
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.address = self._socket.getsockname()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._server.serve(sockets=[self._socket])))
         self._thread.start()
+
+    def limit(self, connections: int) -> None:
+        """Take no more than so many connections from now on."""
+        self._config.limit_concurrency = connections
 
     def stop(self) -> None:
         """End the server and its thread."""
@@ -138,6 +154,74 @@ def test_a_silent_connection_is_closed(hasty: Service) -> None:
 def test_a_body_that_trickles_is_given_up(hasty: Service) -> None:
     answer = hasty.exchange(b"POST /echo HTTP/1.1\r\nHost: ca\r\nContent-Length: 100\r\n\r\nx")
     assert b" 200 " not in answer
+
+
+def test_an_empty_line_after_a_request_holds_no_connection(hasty: Service) -> None:
+    """It stops the keep-alive clock and begins no request."""
+    with socket.create_connection(hasty.address, timeout=5) as connection:
+        connection.sendall(b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = b""
+        while not answer.endswith(b"}"):
+            answer += connection.recv(65536)
+        connection.sendall(b"\r\n")
+        assert connection.recv(65536) == b""
+
+
+CHUNKED = b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "line"),
+    [
+        pytest.param(CHUNKED + b"0\r\n", b"x: " + b"y" * 1000 + b"\r\n", id="trailers"),
+        pytest.param(CHUNKED + b"1;x=", b"y" * 1000, id="chunk extension"),
+    ],
+)
+def test_what_frames_a_body_has_an_end(service: Service, head: bytes, line: bytes) -> None:
+    with socket.create_connection(service.address, timeout=5) as connection:
+        connection.sendall(head)
+        # Much more than the kernel buffers for both sides.
+        with pytest.raises(ConnectionError):
+            connection.sendall(line * 40_000)
+
+
+def test_a_chunked_body_with_small_chunks_and_trailers_is_read(service: Service) -> None:
+    head = CHUNKED.replace(b"Host", b"Connection: close\r\nHost")
+    answer = service.exchange(head, b"1\r\nx\r\n" * 20_000, b"0\r\nx: y\r\n\r\n")
+    assert b'"body":20000' in answer
+
+
+def drained(connection: socket.socket) -> int:
+    """Read until the end; return how many bytes came."""
+    taken = 0
+    with contextlib.suppress(ConnectionError):
+        while data := connection.recv(1 << 20):
+            taken += len(data)
+    return taken
+
+
+def test_a_peer_that_does_not_read_its_answer_is_given_up(hasty: Service) -> None:
+    with socket.create_connection(hasty.address, timeout=5) as connection:
+        connection.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        time.sleep(1.5)
+        assert drained(connection) < LARGE
+
+
+def test_a_peer_that_reads_gets_all_of_a_large_answer(hasty: Service) -> None:
+    with socket.create_connection(hasty.address, timeout=5) as connection:
+        connection.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert drained(connection) > LARGE
+
+
+def test_a_connection_too_many_is_closed_at_once(service: Service) -> None:
+    service.limit(2)
+    with contextlib.ExitStack() as stack:
+        first, second, third = (stack.enter_context(socket.create_connection(service.address, timeout=5)) for _ in range(3))
+        with contextlib.suppress(ConnectionError):
+            assert third.recv(1) == b""
+        first.close()
+        second.close()
+    assert service.exchange(b"GET /echo HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200")
 
 
 def test_no_server_header_is_sent(service: Service) -> None:

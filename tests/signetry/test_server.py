@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from signetry.errors import AddressTaken, ConfigurationError
-from signetry.server import listening
+from signetry.server import listening, public_address
 from signetry.settings import load_settings
 
 SIGNETRY = Path(sys.executable).with_name("signetry")
@@ -89,6 +89,14 @@ def test_a_killed_child_is_replaced(service: Service, child: str) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert service.get("public", "/readyz")[0] == 200
+
+
+def test_a_port_that_the_system_chose_is_found_again(service: Service, tmp_path: Path) -> None:
+    """Or demo and doctor would look at port 0."""
+    found = public_address(load_settings(home=service.home, public_listen="127.0.0.1:0"))
+    assert f"http://{found}" == service.record()["addresses"]["public"]
+    assert public_address(load_settings(home=service.home, public_listen="127.0.0.1:81")).port == 81
+    assert public_address(load_settings(home=tmp_path, public_listen="127.0.0.1:0")).port == 0
 
 
 def test_a_second_one_on_the_same_addresses_fails_and_names_the_setting(service: Service) -> None:

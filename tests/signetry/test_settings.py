@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from ca.profiles import BUILT_IN
+from ca.profiles import PERSON_PROFILES
 from signetry.errors import ConfigurationError
-from signetry.settings import PERSON_PROFILES, ListenAddress, configuration_file, load_settings, setting_names
+from signetry.sections import ListenAddress
+from signetry.settings import configuration_file, load_first_settings, load_settings, setting_names
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "settings.md"
 
@@ -38,10 +39,6 @@ def test_nothing_needs_to_be_set(home: Path) -> None:
     assert 1 <= settings.workers <= 8
     assert list(settings.endpoints) == ["default"]
     assert settings.endpoints["default"].profiles == PERSON_PROFILES
-
-
-def test_the_default_profiles_exist() -> None:
-    assert set(PERSON_PROFILES) <= set(BUILT_IN)
 
 
 def test_the_state_directory_is_var_here_unless_said_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,8 +108,13 @@ def test_variables_that_are_no_settings_are_left_alone(monkeypatch: pytest.Monke
         ("public_listen = '8080'", r"public_listen: write it as host:port"),
         ("public_listen = 'host:65536'", r"public_listen: write it as host:port"),
         ("public_listen = '::1:80'", r"public_listen: an IPv6 address stands in brackets"),
+        ("[endpoints.mail]\nissuing_ca = 'root'", r"endpoints\.mail\.issuing_ca: the root certifies authorities"),
+        ("[organisation]\nidentifier = '123456789'", r"organisation\.identifier: write scheme, country and number"),
         ("public_url = 'ca.example.com'", r"public_url: write it as http://host"),
         ("public_url = 'http://u@ca.example.com'", r"public_url: write it as http://host"),
+        ("public_url = 'http://ca.example.com:99999'", r"public_url: write it as http://host"),
+        ("public_url = 'http://[::1'", r"public_url: write it as http://host"),
+        ("[endpoints.a]\nprofiles = ['identity', 'tls-server']", r"endpoints\.a\.profiles: the profiles are identity, .*device$"),
         ("public_url = 'http://bücher.example'", r"public_url: it goes into certificates: ASCII"),
         ("database_url = 'mysql://h/d'", r"database_url: the databases are"),
         ("database_url = 'nonsense'", r"database_url: write it as"),
@@ -124,7 +126,7 @@ def test_variables_that_are_no_settings_are_left_alone(monkeypatch: pytest.Monke
         ("[endpoints.a]\nrenew_after = 1.5", r"endpoints\.a\.renew_after: Input should be less than or equal to 1"),
         ("log_format = 'xml'", r"log_format: Input should be 'json' or 'console'"),
         ("workers = 0", r"workers: Input should be greater than or equal to 1"),
-        ("organisation.country = 'Germany'", r"organisation\.country"),
+        ("organisation.country = 'Germany'", r"organisation\.country: write two capital letters"),
     ],
 )
 def test_what_cannot_be_used_is_named(home: Path, text: str, message: str) -> None:
@@ -139,6 +141,14 @@ def test_what_cannot_be_used_is_named(home: Path, text: str, message: str) -> No
 def test_the_variable_is_named_when_it_is_the_culprit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIGNETRY_CRL__VALIDITY_HOURS", "a day")
     with pytest.raises(ConfigurationError, match=r"^SIGNETRY_CRL__VALIDITY_HOURS: crl\.validity_hours: "):
+        load_settings()
+
+
+def test_so_it_is_when_it_holds_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGNETRY_TRUSTED_PROXIES", "10.0.0.0/8,nowhere")
+    with pytest.raises(
+        ConfigurationError, match=r"^SIGNETRY_TRUSTED_PROXIES: trusted_proxies: Input is not a valid IPv4 network; "
+    ):
         load_settings()
 
 
@@ -165,6 +175,7 @@ def test_a_file_that_is_named_must_exist(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("SIGNETRY_CONFIG", str(tmp_path / "missing.toml"))
     with pytest.raises(ConfigurationError, match=r"SIGNETRY_CONFIG names .*missing\.toml, which does not exist"):
         load_settings()
+    assert load_first_settings().log_level == "info"
 
 
 def test_a_file_elsewhere_may_name_the_state_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,6 +185,12 @@ def test_a_file_elsewhere_may_name_the_state_directory(tmp_path: Path, monkeypat
     settings = load_settings()
     assert settings.home == tmp_path / "lib"
     assert settings.database.database == f"{tmp_path}/lib/own.db"
+
+
+@pytest.mark.parametrize("identifier", ["", "VATDE-123456789", "NTRUS+CA-C0806592", "LEIXG-549300A", "GOVJP-x y"])
+def test_an_organisation_is_identified_as_the_baseline_requirements_write_it(home: Path, identifier: str) -> None:
+    write(home, f"[organisation]\nidentifier = '{identifier}'")
+    assert load_settings().organisation.identifier == identifier
 
 
 def test_a_wildcard_address_is_not_what_clients_dial() -> None:

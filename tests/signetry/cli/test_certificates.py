@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -200,14 +201,25 @@ def test_hold_and_release(installation: Installation) -> None:
     assert installation.listed() == {}
 
 
-def test_all_of_a_person_or_device_are_revoked_only_when_confirmed(installation: Installation) -> None:
+def test_all_of_a_person_or_device_are_revoked(installation: Installation) -> None:
+    """At a terminal after a question (test_a_terminal_is_asked), otherwise at once."""
     first, second = installation.issue(), installation.issue(with_device=True)
-    assert isinstance(installation.refusal("revoke", "--upn", "alice@corp.example.com"), BadRequest)
-    rows = installation.json("revoke", "--device", "alice-phone", "--reason", "superseded", "--yes")
+    rows = installation.json("revoke", "--device", "alice-phone", "--reason", "superseded")
     assert [row["serial"] for row in rows] == [second]
     rows = installation.json("revoke", "--upn", "alice@example.com", "--reason", "affiliationChanged", "-y")
     assert [row["serial"] for row in rows] == [first]
     assert installation.json("revoke", "--upn", "alice@example.com", "--yes") == []
+
+
+@pytest.mark.parametrize(("answer", "exit_code", "status"), [("n\n", 1, "good"), ("y\n", 0, "revoked")])
+def test_a_terminal_is_asked(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch, answer: str, exit_code: int, status: str
+) -> None:
+    serial = installation.issue()
+    monkeypatch.setattr(certificates, "sys", SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True)))
+    result = installation.cert("revoke", "--upn", "alice@example.com", stdin=answer, exit_code=exit_code)
+    assert serial in result.stderr
+    assert installation.json("show", serial)["status"] == status
 
 
 def test_a_dry_run_says_what_it_would_do_and_does_nothing(installation: Installation) -> None:
@@ -259,6 +271,18 @@ def test_a_file_is_revoked_row_by_row(installation: Installation, tmp_path: Path
     assert "boredom" in outcomes[3]["problem"]
     states = [installation.json("show", serial)["status"] for serial in (first, second, third)]
     assert states == (["good"] * 3 if dry_run else ["revoked", "revoked", "good"])
+
+
+def test_a_reason_is_named_as_in_rfc_5280(installation: Installation) -> None:
+    serial = installation.issue()
+    refusal = str(installation.refusal("revoke", serial, "--reason", "boredom"))
+    assert "keyCompromise" in refusal
+    assert "removeFromCRL" not in refusal
+    assert installation.json("revoke", serial, "--reason", "KEYCOMPROMISE")[0]["reason"] == "keyCompromise"
+
+
+def test_a_profile_that_does_not_exist_is_not_searched_for(installation: Installation) -> None:
+    assert "no certificate profile 'idenity'" in str(installation.refusal("list", "--profile", "idenity"))
 
 
 @pytest.mark.parametrize("content", ["", "number\n1\n", "serial,colour\nab,red\n", "serial\n\xff"])

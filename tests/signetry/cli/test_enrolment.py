@@ -320,12 +320,19 @@ def test_what_makes_no_sense_is_bad_usage(commands: Commands, challenge_file: Pa
     assert not out.exists()
 
 
-def test_a_challenge_that_everybody_can_read_is_refused(
-    commands: Commands, server: Server, challenge_file: Path, out: Path, tmp_path: Path
+def test_a_challenge_that_everybody_can_read_is_taken_with_a_warning(
+    commands: Commands, server: Server, challenge_file: Path, out: Path
 ) -> None:
+    """A shell's redirection leaves it so."""
     challenge_file.chmod(0o644)
-    refusal = commands.refused("enrol", URL, "--challenge-file", challenge_file, "--out", out, status=2)
-    assert "open to every user of this machine" in refusal
+    done = commands.run("enrol", URL, "--challenge-file", challenge_file, "--out", out, "--json")
+    assert done.status == 0
+    assert server.requests
+    assert json.loads(done.stdout)["certificate"] == str(out / "certificate.pem")
+    assert "open to every user of this machine" in done.stderr
+
+
+def test_a_file_without_a_challenge_is_refused(commands: Commands, server: Server, out: Path, tmp_path: Path) -> None:
     for content in ("", "\n"):
         empty = written(tmp_path / "empty", content)
         assert "between 1 and" in commands.refused("enrol", URL, "--challenge-file", empty, "--out", out, status=2)

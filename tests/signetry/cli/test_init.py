@@ -37,6 +37,28 @@ def test_without_a_public_url_the_file_shows_where_to_write_it(commands: Command
     assert '# public_url = "http://127.0.0.1:8080"' in (empty_home / "signetry.toml").read_text()
 
 
+@pytest.mark.usefixtures("empty_home")
+def test_the_settings_file_is_written_where_the_environment_wants_it(
+    commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "etc" / "own.toml"
+    monkeypatch.setenv("SIGNETRY_CONFIG", str(elsewhere))
+    assert commands.json("init", "--ca-key", "p256")["configuration"] == str(elsewhere)
+    assert "[endpoints.default]" in elsewhere.read_text()
+
+
+@pytest.mark.parametrize(
+    ("purpose", "profiles"),
+    [("clientAuth", {"identity"}), ("emailProtection", {"smime-signing", "smime-encryption", "smime-dual"})],
+)
+@pytest.mark.usefixtures("empty_home")
+def test_the_default_endpoint_offers_what_the_constrained_ca_may_issue(
+    commands: Commands, purpose: str, profiles: set[str]
+) -> None:
+    commands.text("init", "--ca-key", "p256", "--purpose", purpose)
+    assert set(load_settings().endpoints["default"].profiles) == profiles
+
+
 def test_authorities_are_listed_with_their_newest_certificates(commands: Commands, installed_home: Path) -> None:
     assert installed_home.exists()
     root, issuing = commands.json("ca", "list")

@@ -3,6 +3,7 @@
 import inspect
 import json
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -163,3 +164,7 @@ def test_what_is_asked_for_as_json_is_one_document_and_nothing_else(
     assert done.status == 1
     json.loads(done.stdout)
     assert asked >= CONTRACT - {"serve", "demo", "enrol", "person import"}
+
+
+def test_it_says_which_release_it_is(commands: Commands) -> None:
+    assert commands.text("--version") == f"signetry {metadata.version('signetry')}\n"

@@ -40,6 +40,18 @@ def test_it_says_where_it_serves_and_what_to_do_next(commands: Commands, install
         assert command in text
 
 
+def test_it_repeats_the_environment_that_another_terminal_lacks(
+    commands: Commands, installed_home: Path, served: list[Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIGNETRY_CRL__VALIDITY_HOURS", "48")
+    monkeypatch.setenv("SIGNETRY_PORT", "tcp://10.0.0.1:80")
+    text = commands.text("serve")
+    assert served
+    assert f"export SIGNETRY_HOME={installed_home}\n" in text
+    assert "export SIGNETRY_CRL__VALIDITY_HOURS=48\n" in text
+    assert "SIGNETRY_PORT" not in text
+
+
 def test_a_start_follows_the_public_url(commands: Commands, installed_home: Path, served: list[Settings]) -> None:
     edit(installed_home, PUBLIC_URL, "http://new.example.com")
     assert commands.json("ca", "reissue", "--dry-run")["due"]
