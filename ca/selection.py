@@ -25,7 +25,7 @@ class Status(StrEnum):
 
     GOOD = "good"
     EXPIRED = "expired"
-    ON_HOLD = "on hold"
+    ON_HOLD = "on-hold"
     REVOKED = "revoked"
 
 

@@ -31,6 +31,8 @@ PACKAGES = ("foundation", "audit", "ca", "people", "scep", "crl", "signetry")
 
 _EXPIRES_SOON = timedelta(days=90)
 _RA_EXPIRES_SOON = timedelta(days=20)
+# A worker looks five times a second, and a lease that its worker did not live to settle lapses after 30 seconds.
+_WORKER_IS_LATE = timedelta(minutes=2)
 _TLS_EXPIRES_SOON = timedelta(days=14)
 
 
@@ -198,6 +200,11 @@ def _crls(house: House) -> Iterator[Finding]:
     with house.transactions.reading() as session:
         for record in hierarchy.authorities(session):
             yield _crl(session, house, record)
+        due = publication.next_due(session)
+    overdue = house.clock.now() - due if due is not None else timedelta(0)
+    if overdue > _WORKER_IS_LATE:
+        minutes = int(overdue.total_seconds() // 60)
+        yield Finding("worker", "warning", f"a CRL has been due for {minutes} minutes", "is the service running?")
 
 
 def _crl(session: Session, house: House, record: AuthorityRecord) -> Finding:

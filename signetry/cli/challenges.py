@@ -48,6 +48,8 @@ def create(
             raise BadRequest(f"a certificate of profile {profile} is a person's: say whose with --upn")
         if carried is None and profile in DEVICE_PROFILES:
             raise BadRequest(f"a certificate of profile {profile} is a device's: say which with --device")
+        if person and carried and carried.owner_id not in (None, person.id):
+            raise RefusedByPolicy(f"device {carried.name} belongs to {carried.owner}, not to {person.upn}")
         # Minting for somebody who could not redeem it would only postpone the refusal to the phone.
         require_active(session, person=person.id if person else None, device=carried.id if carried else None)
         order = challenge.ChallengeOrder(

@@ -146,6 +146,7 @@ def test_an_endpoint_without_authority_is_an_error_of_its_own(installed_home: Pa
         ("CRL of issuing", timedelta(hours=17), timedelta(hours=19), "warning", "expires at"),
         ("CRL of issuing", timedelta(hours=23), timedelta(hours=24), "error", "expired on"),
         ("CRL of root", timedelta(days=89), timedelta(days=90), "error", "expired on"),
+        ("worker", timedelta(minutes=30), timedelta(minutes=90), "warning", "a CRL has been due for"),
         ("endpoint default", timedelta(days=69), timedelta(days=71), "warning", "its RA certificate expires in"),
         ("endpoint default", timedelta(days=89), timedelta(days=90), "error", "no RA key in force"),
         ("TLS", timedelta(days=382), timedelta(days=384), "warning", "expires in 12 days"),

@@ -193,7 +193,7 @@ def test_hold_and_release(installation: Installation) -> None:
     serial = installation.issue()
     assert isinstance(installation.refusal("release", serial), NotOnHold)
     assert installation.json("hold", serial)[0]["outcome"] == "held"
-    assert installation.json("show", serial)["status"] == "on hold"
+    assert installation.json("show", serial)["status"] == "on-hold"
     installation.crl("issue")
     assert installation.listed() == {serial: "certificateHold"}
     assert installation.json("release", serial)[0]["outcome"] == "released"

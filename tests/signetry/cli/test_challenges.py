@@ -102,3 +102,13 @@ def test_for_somebody_or_something_inactive_nothing_is_minted(commands: Commands
     commands.json("person", "deactivate", "alice@example.com")
     assert "the person is not active" in commands.refused("challenge", "create", *ALICE)
     assert challenges() == []
+
+
+@pytest.mark.usefixtures("home")
+def test_nobody_enrols_on_a_phone_that_is_somebody_elses(commands: Commands) -> None:
+    commands.json("person", "add", "--upn", "bob@example.com", "--email", "bob@example.com")
+    commands.json("device", "add", "bobs-phone", "--owner", "bob@example.com")
+    refused = commands.refused("challenge", "create", *ALICE, "--device", "bobs-phone")
+    assert "device bobs-phone belongs to bob@example.com, not to alice@example.com" in refused
+    assert challenges() == []
+    commands.json("challenge", "create", "--upn", "bob@example.com", "--device", "bobs-phone")
