@@ -1,5 +1,6 @@
 """What tests everywhere stand on: both databases with the schema in place, a clock set by hand, keys made once."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,11 +8,16 @@ from uuid import uuid4
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from hypothesis import settings
 from sqlalchemy import URL, make_url
 
 from signetry.database import Database
 from tests.clocks import ManualClock
 from tests.postgresql import Cluster, running_cluster
+
+# No property test is about time, and a machine with other things to do is no finding. CI searches the same examples every time.
+settings.register_profile("signetry", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("signetry")
 
 
 @pytest.fixture

@@ -97,7 +97,7 @@ def test_a_malformed_identifier_is_an_error_of_ours(value: bytes) -> None:
         names_in(certificate(x509.UnrecognizedExtension(SECURITY_IDENTIFIER, value)))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(st.from_regex(r"[a-z0-9._-]{1,20}@example\.com", fullmatch=True), max_size=5),
     st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=40),

@@ -291,21 +291,21 @@ FULL = request(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=300))
 def test_arbitrary_bytes_raise_declared_errors_only(data: bytes) -> None:
     with pytest.raises(BadCertificateRequest):
         parse_csr(data)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.integers(0, 2**32))
 def test_mutated_requests_raise_declared_errors_only(seed: int) -> None:
     with contextlib.suppress(BadCertificateRequest, BadProofOfPossession):
         parse_csr(mutate(random.Random(seed), FULL))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.integers(0, 2**32))
 def test_mutated_extensions_in_signed_requests_raise_declared_errors_only(seed: int) -> None:
     """The signature holds, so that the inner decoders are reached."""

@@ -28,19 +28,19 @@ DER = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(DER, st.integers(1, 70))
 def test_ber_of_any_der_comes_back_as_that_der(der: bytes, segment: int) -> None:
     assert normalise(to_ber(der, segment=segment), max_size=100_000) == der
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(DER)
 def test_der_is_left_as_it_is(der: bytes) -> None:
     assert normalise(der, max_size=100_000) == der
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.binary(max_size=200))
 def test_arbitrary_bytes_are_normalised_or_refused(data: bytes) -> None:
     try:

@@ -151,7 +151,7 @@ def test_a_file_beyond_the_bounds_is_refused(monkeypatch: pytest.MonkeyPatch) ->
         opened(HEADER + " ")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(["", HEADER]), st.binary(max_size=200), st.sampled_from(list(ENCODINGS)))
 @example(HEADER, b'"', "utf-8")
 @example("", b"\xff\xfe\x00\xd8", "utf-16")

@@ -100,7 +100,7 @@ def test_text_is_measured_after_it_is_normalised() -> None:
         identifiers.normalise_text(" ", field="name", maximum=10, required=True)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(max_size=60))
 def test_any_text_gives_a_stored_form_or_an_invalid_field(text: str) -> None:
     normalisers: list[Callable[[str], str]] = [

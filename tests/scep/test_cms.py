@@ -192,7 +192,7 @@ def test_a_bag_of_certificates_has_no_signer() -> None:
         read_signed_data(certificates_only([RA.certificate_der]))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=400))
 def test_arbitrary_bytes_raise_declared_errors_only(data: bytes) -> None:
     for reader in (read_signed_data, read_certificates, read_certificate):

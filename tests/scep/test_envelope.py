@@ -212,7 +212,7 @@ def test_a_key_too_small_for_its_key_transport_is_refused() -> None:
         seal(CONTENT, small.public_key(), RA.issuer_and_serial, Cipher.AES128, KeyTransport(oaep=Digest.SHA512))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=400))
 def test_arbitrary_bytes_raise_declared_errors_only(data: bytes) -> None:
     with pytest.raises(MalformedMessage):
@@ -222,7 +222,7 @@ def test_arbitrary_bytes_raise_declared_errors_only(data: bytes) -> None:
 SEALED = sealed()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, 600), st.integers(1, 255))
 def test_a_changed_byte_raises_declared_errors_only(position: int, change: int) -> None:
     der = bytearray(SEALED)

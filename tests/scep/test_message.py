@@ -188,21 +188,21 @@ def test_an_empty_message_is_refused() -> None:
         parse(b"")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=600))
 def test_arbitrary_bytes_raise_declared_errors_only(data: bytes) -> None:
     with pytest.raises(ScepRefusal):
         parse(data)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.integers(0, 2**32), st.sampled_from(CAPTURED))
 def test_mutated_real_messages_raise_declared_errors_only(seed: int, name: str) -> None:
     with contextlib.suppress(ScepRefusal):
         parse(mutate(random.Random(seed), captured(name)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1, max_size=255),
     st.sampled_from([Cipher.DES3, Cipher.AES128, Cipher.AES256]),
