@@ -215,7 +215,7 @@ def boolean(value: bool) -> bytes:  # noqa: FBT001 - the value itself, not a swi
 
 def null() -> bytes:
     """Return NULL."""
-    return b"\x05\x00"
+    return bytes((NULL, 0))
 
 
 def printable_string(text: str) -> bytes:

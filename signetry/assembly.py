@@ -38,7 +38,7 @@ from signetry.jobs import Job
 from signetry.settings import Settings, load_settings
 
 # Threads of a web process that work on enrolments. One that waits for its commit leaves its processor to the others; more than a
-# few only take turns at the interpreter: with 4 the rate was a quarter above that with 16 (docs/performance.md).
+# few only take turns at the interpreter: with 4 the rate was three tenths above that with 16 (docs/performance.md).
 SCEP_THREADS = 4
 # They are renewed a month before their end; besides, every change of the database is an occasion to look.
 _RA_KEYS_LOOKED_AT_EVERY = timedelta(hours=1)
