@@ -46,3 +46,5 @@ class Authorisation:
     device: DeviceId | None = None
     # Organisational units taken from the request, where the endpoint allows that (subject_from_request = ["OU"]).
     organisational_units: tuple[str, ...] = field(default=())
+    # The number of the certificate whose place the new one takes, where that is known.
+    renews: int | None = None

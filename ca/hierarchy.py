@@ -144,7 +144,7 @@ def reissue_issuing(
         raise UnknownAuthority(f"{name} is a root: its certificate holds no URL")
     root = load_authority(session, keystore, CaName(above.name), public_url)
     current = x509.load_der_x509_certificate(_current_certificate(session, row).der)
-    built = sign_again(root, current, keystore.load(row.key_reference).public_key(), now=now)
+    built = sign_again(root, current, keystore.load(_key_reference(row)).public_key(), now=now)
     record(session, built, authority=root, authorisation=None, actor=actor, now=now, certifies=row.id)
     details = {"serial": built.serial, "public_url": public_url}
     record_event(session, Event(actor, "ca.reissued", f"ca:{name}", details=details), now=now)
@@ -177,7 +177,7 @@ def load_authority(session: Session, keystore: KeyStore, name: CaName, public_ur
         name=name,
         certificate=x509.load_der_x509_certificate(current.der),
         certificate_der=current.der,
-        private_key=keystore.load(row.key_reference),
+        private_key=keystore.load(_key_reference(row)),
         crl_url=crl_url(public_url, name),
         ca_issuers_url=ca_issuers_url(public_url, name),
         chain=_chain(session, row),
@@ -265,6 +265,12 @@ def _row(session: Session, name: CaName) -> CertificationAuthority:
     if row is None:
         raise UnknownAuthority(f"there is no authority {name!r}")
     return row
+
+
+def _key_reference(row: CertificationAuthority) -> str:
+    if row.key_reference is None:
+        raise KeyUnavailable(f"the key of authority {row.name!r} is somebody else's")
+    return row.key_reference
 
 
 def _id(row: CertificationAuthority) -> int:

@@ -70,6 +70,9 @@ class IssuedCertificate:
     certificate: BuiltCertificate
     person: PersonId | None
     device: DeviceId | None
+    # The authority of ours whose key the certificate is over, and the certificate that it takes the place of, where it does.
+    certifies: int | None = None
+    renews: int | None = None
 
 
 IssuanceListener = Callable[[Session, IssuedCertificate], None]
@@ -159,6 +162,7 @@ def record(
     """
     person = authorisation.person if authorisation else None
     device = authorisation.device if authorisation else None
+    renews = authorisation.renews if authorisation else None
     row = {
         "authority_id": authority.id,
         "serial": built.serial,
@@ -167,6 +171,7 @@ def record(
         "person_id": person,
         "device_id": device,
         "certifies_id": certifies,
+        "renews_id": renews,
         "spki_sha256": built.spki_sha256,
         "not_before": built.not_before,
         "not_after": built.not_after,
@@ -185,7 +190,16 @@ def record(
         "not_after": built.not_after.isoformat(),
     }
     record_event(session, Event(actor, "certificate.issued", f"certificate:{built.serial}", details=details), now=now)
-    issued = IssuedCertificate(certificate_id, authority.id, authority.name, built, person, device)
+    issued = IssuedCertificate(
+        id=certificate_id,
+        authority_id=authority.id,
+        authority=authority.name,
+        certificate=built,
+        person=person,
+        device=device,
+        certifies=certifies,
+        renews=renews,
+    )
     for listener in listeners:
         listener(session, issued)
     return certificate_id

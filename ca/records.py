@@ -9,15 +9,19 @@ from foundation.tables import Table, UtcDateTime
 
 
 class CertificationAuthority(Table, table=True):
-    """A certification authority of ours: a name, a key, and (in ``certificate``) the certificates over that key."""
+    """A certification authority: a name, and (in ``certificate``) the certificates over its key.
+
+    Of somebody else's, above one of ours, there is no key here.
+    """
 
     __tablename__ = "certification_authority"
 
     id: int | None = Field(default=None, primary_key=True)
     name: str = Field(max_length=60, unique=True)
-    # None for a root, which signs itself.
+    # None for a root, which signs itself, and for an authority whose certificate is yet to come from somebody else's.
     issuer_id: int | None = Field(default=None, foreign_key="certification_authority.id")
-    key_reference: str = Field(max_length=200)
+    # None where the key is somebody else's.
+    key_reference: str | None = Field(default=None, max_length=200)
     key_algorithm: str = Field(max_length=20)
     created_at: datetime = Field(sa_type=UtcDateTime)
 
@@ -50,6 +54,8 @@ class Certificate(Table, table=True):
     device_id: int | None = Field(default=None, index=True)
     # Set where the subject is itself an authority of ours; its newest certificate that is not revoked is the current one.
     certifies_id: int | None = Field(default=None, foreign_key="certification_authority.id", index=True)
+    # The certificate whose holder asked for this one in its place, where that was said.
+    renews_id: int | None = Field(default=None, foreign_key="certificate.id")
     spki_sha256: str = Field(max_length=64, index=True)
     not_before: datetime = Field(sa_type=UtcDateTime)
     not_after: datetime = Field(sa_type=UtcDateTime)

@@ -7,7 +7,7 @@ any number of revocations before a build are one CRL.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -100,6 +100,10 @@ class _Claim:
     failures: int
 
 
+# Told of an authority's new CRL in the transaction that stores it.
+CrlListener = Callable[[Session, int], None]
+
+
 def owe(session: Session, authority_id: int, now: datetime) -> None:
     """Note, in the caller's transaction, that ``authority_id`` owes a CRL from ``now`` on."""
     due_at = col(CrlSchedule.due_at)
@@ -126,11 +130,12 @@ def publish_due(
     authorities: Callable[[int], IssuingAuthority],
     clock: Clock,
     settings: PublicationSettings,
+    listeners: Sequence[CrlListener] = (),
 ) -> list[Outcome]:
     """Build and store every CRL that is due. One authority's failure is logged, tried again later, and holds up no other."""
     now = clock.now()
     claims = transactions.write(lambda session: _claims(session, now))
-    return [_publish_or_postpone(transactions, authorities, clock, settings, claimed) for claimed in claims]
+    return [_publish_or_postpone(transactions, authorities, clock, settings, listeners, claimed) for claimed in claims]
 
 
 def next_due(session: Session) -> datetime | None:
@@ -182,10 +187,11 @@ def _publish_or_postpone(
     authorities: Callable[[int], IssuingAuthority],
     clock: Clock,
     settings: PublicationSettings,
+    listeners: Sequence[CrlListener],
     claimed: _Claim,
 ) -> Outcome:
     try:
-        return _publish(transactions, authorities(claimed.authority_id), clock, settings, claimed)
+        return _publish(transactions, authorities(claimed.authority_id), clock, settings, listeners, claimed)
     except Exception as error:  # noqa: BLE001 - a key store fails in its own ways; the other authorities' CRLs must still come out
         wait = min(_FIRST_RETRY * 2 ** min(claimed.failures, _DOUBLINGS), _LAST_RETRY)
         expected = isinstance(error, SignetryError)
@@ -202,6 +208,7 @@ def _publish(
     authority: IssuingAuthority,
     clock: Clock,
     settings: PublicationSettings,
+    listeners: Sequence[CrlListener],
     claimed: _Claim,
 ) -> Outcome:
     now = clock.now()
@@ -223,6 +230,8 @@ def _publish(
         _store(session, authority.id, built)
         outdated = (col(PublishedCrl.authority_id) == authority.id) & (col(PublishedCrl.number) <= number - settings.keep)
         session.execute(delete(PublishedCrl).where(outdated))
+        for listener in listeners:
+            listener(session, authority.id)
         return True
 
     if not transactions.write(store):

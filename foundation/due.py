@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy import update
+from sqlalchemy import ColumnElement, update
 from sqlmodel import Field, Session, col, select
 
 from foundation.tables import Table, UtcDateTime, table_of
@@ -28,8 +28,14 @@ class DueRow(Table):
 Row = TypeVar("Row", bound=DueRow)
 
 
-def claim(session: Session, table: type[Row], *, now: datetime, limit: int = 100) -> Sequence[Row]:
-    """Lease up to ``limit`` due rows of ``table`` to the caller, oldest first.
+def claim(
+    session: Session,
+    table: type[Row],
+    *where: ColumnElement[bool],
+    now: datetime,
+    limit: int = 100,
+) -> Sequence[Row]:
+    """Lease up to ``limit`` due rows of ``table`` that meet ``where`` to the caller, oldest first.
 
     Run it in a writing transaction: on PostgreSQL the rows are taken with ``FOR UPDATE SKIP LOCKED``, on SQLite the transaction
     itself excludes the other workers. Every row returned carries the caller's token.
@@ -37,7 +43,7 @@ def claim(session: Session, table: type[Row], *, now: datetime, limit: int = 100
     free = (col(table.lease_until).is_(None)) | (col(table.lease_until) <= now)
     query = (
         select(table)
-        .where(col(table.due_at) <= now, free)
+        .where(col(table.due_at) <= now, free, *where)
         .order_by(col(table.due_at))
         .limit(limit)
         .with_for_update(skip_locked=True)

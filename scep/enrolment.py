@@ -6,7 +6,7 @@ what that transaction has committed is returned.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
@@ -150,7 +150,8 @@ class Enroller:
         """
         held, known = claim.held, claim.challenge
         if known is not None and claim.is_fresh:
-            return self._by_challenge(session, endpoint, request, known)
+            authorisation = self._by_challenge(session, endpoint, request, known)
+            return replace(authorisation, renews=held.id) if held and _same_holder(known, held) else authorisation
         if held is None:
             raise UnknownSigner if request.must_renew and not request.challenge else ChallengeRefused
         if request.challenge and not (known and known.redeemed_for and _same_holder(known, held)):

@@ -62,6 +62,7 @@ def authorise(held: HeldCertificate, today: SubjectNames, *, endpoint: Endpoint,
         granted_by=f"renewal of {held.serial}",
         person=held.person,
         device=held.device,
+        renews=held.id,
     )
 
 

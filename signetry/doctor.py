@@ -27,7 +27,7 @@ from signetry.server import public_address
 Severity = Literal["ok", "warning", "error"]
 
 # The folders that this distribution ships as top-level packages: another one that ships the same would overwrite them.
-PACKAGES = ("foundation", "audit", "ca", "people", "scep", "crl", "signetry")
+PACKAGES = ("foundation", "audit", "ca", "people", "scep", "crl", "ldap_publish", "signetry")
 
 _EXPIRES_SOON = timedelta(days=90)
 _RA_EXPIRES_SOON = timedelta(days=20)

@@ -6,16 +6,26 @@ from sqlmodel import Session
 import audit.records
 import ca.records
 import crl.records
+import ldap_publish.records
 import people.records
 import scep.records
+import signetry.access.records
 from foundation.tables import Table
 from signetry.errors import SchemaOutdated
 
 # Whose tables the schema holds. Importing a records module is what registers its tables.
-RECORDS = (audit.records, ca.records, people.records, scep.records, crl.records)
+RECORDS = (
+    audit.records,
+    ca.records,
+    people.records,
+    scep.records,
+    crl.records,
+    ldap_publish.records,
+    signetry.access.records,
+)
 
 # The newest revision, as its file in migrations/versions is numbered.
-CURRENT = "0001"
+CURRENT = "0002"
 
 # Any number, as long as every process asks PostgreSQL for the same one.
 _MIGRATION_LOCK = 0x5163_6E65

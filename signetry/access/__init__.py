@@ -1,0 +1,1 @@
+"""Who may use the API: tokens with roles, and answers kept for repeated requests."""

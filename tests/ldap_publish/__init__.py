@@ -1,0 +1,1 @@
+"""Tests of publication in LDAP directories."""
