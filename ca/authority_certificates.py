@@ -14,7 +14,7 @@ from ca.certificate import BuiltCertificate, Intent, key_identifier, sign, valid
 from ca.constraints import Constraints
 from ca.errors import BadAuthorityName
 from ca.issuance import IssuingAuthority
-from ca.keys import KeyAlgorithm, PrivateKey, PublicKey, generate_key
+from ca.keys import KeyAlgorithm, PrivateKey, PublicKey, generate_key, signature_hash
 from ca.profiles import ISSUING_CA, ROOT_CA, CertificateProfile, key_family
 from ca.subject import COMMON_NAME_BYTES, Organisation
 
@@ -102,6 +102,17 @@ def sign_again(root: IssuingAuthority, current: x509.Certificate, public_key: Pu
         extensions=(*kept, *root.pointers),
     )
     return sign(intent, root.private_key)
+
+
+def sign_request(name: x509.Name, key: PrivateKey) -> x509.CertificateSigningRequest:
+    """Make the request for an issuing CA's certificate that somebody else's authority is to sign (RFC 2986).
+
+    It asks for what an issuing CA needs, path length 0 included; whoever signs decides.
+    """
+    builder = x509.CertificateSigningRequestBuilder(name)
+    for extension, critical in _basics(ISSUING_CA, key.public_key(), path_length=0):
+        builder = builder.add_extension(extension, critical=critical)
+    return builder.sign(key, signature_hash(key))
 
 
 def make_detached_root(common_name: str, algorithm: KeyAlgorithm, *, now: datetime) -> IssuingAuthority:

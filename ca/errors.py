@@ -77,3 +77,19 @@ class BadRevocation(BadRequest):
 
 class SelfRevocation(RefusedByPolicy):
     """A root cannot take back its own certificate: nobody would believe, or need, the CRL that says so."""
+
+
+class UnreadableCertificates(BadRequest):
+    """What was given holds no certificate, or none that can be read."""
+
+
+class ChainRefused(RefusedByPolicy):
+    """The certificate given for an authority, or one above it, would not verify or could not be used; the message says why."""
+
+
+class CertificateAwaited(Unavailable):
+    """The authority has a key and no certificate yet: somebody else's authority is to make it."""
+
+
+class ForeignAuthority(RefusedByPolicy):
+    """The act takes the key of an authority that is not ours."""

@@ -17,10 +17,10 @@ from audit.log import Actor, Event
 from audit.log import record as record_event
 from ca.authorisation import Authorisation, CaName, DeviceId, PersonId, SubjectNames
 from ca.certificate import BuiltCertificate, Intent, key_identifier, sign, spki_sha256, validity_period
-from ca.constraints import Constraints, constraints_of
 from ca.errors import IssuerNotValid, ProfileNotAllowed, WeakKey
 from ca.key_policy import check_public_key
 from ca.keys import PrivateKey, PublicKey
+from ca.limits import Limits, limits_of
 from ca.profiles import CertificateProfile, key_family
 from ca.records import Certificate
 from ca.subject import Organisation, alternative_names, security_identifier, subject_name
@@ -48,7 +48,8 @@ class IssuingAuthority:
     spki_sha256: str = field(init=False, repr=False)
     # The name that the certificates it issues carry as their issuer.
     subject_der: bytes = field(init=False, repr=False)
-    constraints: Constraints = field(init=False, repr=False)
+    # What its own certificate and all those above it let it issue.
+    limits: Limits = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         own_key = self.private_key.public_key()
@@ -57,7 +58,8 @@ class IssuingAuthority:
         object.__setattr__(self, "pointers", pointers(self.certificate, self.crl_url, self.ca_issuers_url))
         object.__setattr__(self, "spki_sha256", spki_sha256(own_key))
         object.__setattr__(self, "subject_der", self.certificate.subject.public_bytes())
-        object.__setattr__(self, "constraints", constraints_of(self.certificate))
+        above = map(x509.load_der_x509_certificate, self.chain)
+        object.__setattr__(self, "limits", limits_of([self.certificate, *above]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +131,10 @@ def build(
     if not issuer.not_valid_before_utc <= now < issuer.not_valid_after_utc:
         raise IssuerNotValid(f"the certificate of authority {authority.name} is not valid now")
     not_before, not_after = validity_period(now, validity or profile.validity, issuer=issuer)
-    subject = subject_name(profile, names, organisation, organisational_units)
+    subject = authority.limits.completed(subject_name(profile, names, organisation, organisational_units))
     entries = alternative_names(profile, names)
-    authority.constraints.check(profile.extended_key_usage, entries)
+    held_to_limits = [x509.DirectoryName(subject), *entries] if subject.rdns else entries
+    authority.limits.check(profile.extended_key_usage, held_to_limits)
     intent = Intent(
         profile=profile.name,
         issuer=issuer.subject,

@@ -190,6 +190,20 @@ class FileKeyStore(KeyStore):
         return self._directory / f"{reference}.key"
 
 
+def open_key(keystore: KeyStore, reference: str, algorithm: KeyAlgorithm) -> PrivateKey:
+    """Return the key for a row about to be written: a new one, or the one an interrupted attempt left behind.
+
+    Raises:
+        KeyUnavailable: the key that is there is of another algorithm, or cannot be opened.
+    """
+    if not keystore.exists(reference):
+        return keystore.generate(reference, algorithm)
+    key = keystore.load(reference)
+    if algorithm_of(key.public_key()) is not algorithm:
+        raise KeyUnavailable(f"the key {reference!r} is not of algorithm {algorithm}")
+    return key
+
+
 def read_secret_file(path: Path) -> bytes:
     """Return the content of a file that only its owner may read, without a trailing line break.
 

@@ -16,9 +16,8 @@ from audit.log import Actor, Event
 from audit.log import record as record_event
 from ca.authorisation import SubjectNames
 from ca.errors import KeyUnavailable
-from ca.hierarchy import open_key
 from ca.issuance import IssuanceListener, IssuingAuthority, build, record
-from ca.keys import KeyAlgorithm, KeyStore, PrivateKey
+from ca.keys import KeyAlgorithm, KeyStore, PrivateKey, open_key
 from ca.profiles import SCEP_RA
 from ca.records import Certificate, RaKey
 

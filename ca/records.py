@@ -43,6 +43,15 @@ class Certificate(Table, table=True):
             sqlite_where=text("revoked_at IS NOT NULL"),
             postgresql_where=text("revoked_at IS NOT NULL"),
         ),
+        # What will expire soon, by profile, is counted without reading the certificates; SQLite looks at revoked_at all the same.
+        Index(
+            "ix_certificate_good_until",
+            "not_after",
+            "profile",
+            "revoked_at",
+            sqlite_where=text("revoked_at IS NULL"),
+            postgresql_where=text("revoked_at IS NULL"),
+        ),
     )
 
     id: int | None = Field(default=None, primary_key=True)

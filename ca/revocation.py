@@ -23,8 +23,8 @@ from sqlalchemy import Row, select, update
 from sqlmodel import Session, col
 
 from audit.log import Actor, Event, record
-from ca.errors import AlreadyRevoked, BadRevocation, NotOnHold, SelfRevocation, UnknownCertificate
-from ca.records import Certificate
+from ca.errors import AlreadyRevoked, BadRevocation, ForeignAuthority, NotOnHold, SelfRevocation, UnknownCertificate
+from ca.records import Certificate, CertificationAuthority
 from foundation import tlv
 
 
@@ -99,7 +99,9 @@ _COLUMNS = (
     col(Certificate.revoked_at),
     col(Certificate.revocation_reason),
     col(Certificate.invalidity_date),
+    col(CertificationAuthority.key_reference).is_(None).label("is_issued_elsewhere"),
 )
+_STATE = select(*_COLUMNS).join(CertificationAuthority, col(CertificationAuthority.id) == col(Certificate.authority_id))
 _GOOD_AGAIN: dict[str, object] = {"revoked_at": None, "revocation_reason": None, "invalidity_date": None, "crl_entry": None}
 # How often a state that somebody else keeps changing is read again; each round means another act has come through.
 _ATTEMPTS = 5
@@ -130,6 +132,7 @@ def revoke(
         UnknownCertificate: no such certificate.
         AlreadyRevoked: for another reason, and the new one is not keyCompromise.
         SelfRevocation: a root's own certificate.
+        ForeignAuthority: the certificate of an authority, issued by one that is not ours.
     """
     if reason is RevocationReason.REMOVE_FROM_CRL:
         raise BadRevocation("removeFromCRL is no reason to revoke; release takes a certificate off hold")
@@ -138,6 +141,8 @@ def revoke(
         raise BadRevocation("the invalidity date lies in the future")
 
     def decide(state: _State) -> dict[str, object] | None:
+        if state.is_issued_elsewhere:
+            raise ForeignAuthority(f"certificate {state.serial} comes from an authority that is not ours: it is revoked there")
         if state.certifies_id == state.authority_id:
             raise SelfRevocation("a root's own certificate cannot be revoked; take it out of the trust stores instead")
         if state.revoked_at is not None and not _may_follow(state, reason, invalid_since):
@@ -256,7 +261,7 @@ def _update(
     session: Session, certificate_id: int, decide: Callable[[_State], dict[str, object] | None]
 ) -> tuple[_State, RevokedCertificate]:
     for _ in range(_ATTEMPTS):
-        before = session.execute(select(*_COLUMNS).where(col(Certificate.id) == certificate_id)).one_or_none()
+        before = session.execute(_STATE.where(col(Certificate.id) == certificate_id)).one_or_none()
         if before is None:
             raise UnknownCertificate(f"there is no certificate number {certificate_id}")
         values = decide(before)

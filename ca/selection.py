@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, or_, select
 from sqlmodel import Session, col
 
 from ca.errors import BadSerial, UnknownCertificate
@@ -50,7 +50,15 @@ class CertificateSummary:
     invalidity_date: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
+class Holders:
+    """Whose certificates exist for the asker: those of any of these persons or devices, each a query for their numbers."""
+
+    persons: Select[tuple[int]]
+    devices: Select[tuple[int]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Criteria:
     """What a certificate must be to be listed; what is None does not matter. ``expiring_before`` leaves out the expired."""
 
@@ -59,6 +67,8 @@ class Criteria:
     profile: str | None = None
     status: Status | None = None
     expiring_before: datetime | None = None
+    profiles: frozenset[str] | None = None
+    holders: Holders | None = None
 
 
 def parse_serial(text: str) -> str:
@@ -82,8 +92,8 @@ def parse_serial(text: str) -> str:
     return digits
 
 
-def by_serial(session: Session, serial: str, *, now: datetime) -> CertificateSummary:
-    """Return the certificate with this serial number, which is spelt as ``parse_serial`` takes it.
+def by_serial(session: Session, serial: str, *, now: datetime, holders: Holders | None = None) -> CertificateSummary:
+    """Return the certificate with this serial number, which is spelt as ``parse_serial`` takes it; one of ``holders``, if given.
 
     Raises:
         BadSerial: as ``parse_serial``.
@@ -91,17 +101,26 @@ def by_serial(session: Session, serial: str, *, now: datetime) -> CertificateSum
     """
     digits = parse_serial(serial)
     spellings = {digits, digits.zfill(len(digits) + len(digits) % 2), digits.zfill(_OUR_DIGITS)}
-    row = session.execute(_summaries().where(col(Certificate.serial).in_(spellings))).first()
+    held = [] if holders is None else [_held_by(holders)]
+    row = session.execute(_summaries().where(col(Certificate.serial).in_(spellings), *held)).first()
     if row is None:
         raise UnknownCertificate(f"no certificate has the serial number {digits} (hexadecimal)")
     return _summary(row, now)
 
 
 def matching(
-    session: Session, criteria: Criteria, *, now: datetime, limit: int | None = None, offset: int = 0
+    session: Session,
+    criteria: Criteria,
+    *,
+    now: datetime,
+    limit: int | None = None,
+    offset: int = 0,
+    before: int | None = None,
 ) -> Sequence[CertificateSummary]:
-    """Return the certificates that meet ``criteria``, the newest first."""
+    """Return the certificates that meet ``criteria``, the newest first; ``before`` is the number of one, to go on behind it."""
     query = _summaries().where(*_conditions(criteria, now)).order_by(col(Certificate.id).desc()).offset(offset)
+    if before is not None:
+        query = query.where(col(Certificate.id) < before)
     return [_summary(row, now) for row in session.execute(query if limit is None else query.limit(limit))]
 
 
@@ -132,21 +151,32 @@ def _conditions(criteria: Criteria, now: datetime) -> list[ColumnElement[bool]]:
         conditions.append(col(Certificate.device_id) == criteria.device_id)
     if criteria.profile is not None:
         conditions.append(col(Certificate.profile) == criteria.profile)
+    if criteria.profiles is not None:
+        conditions.append(col(Certificate.profile).in_(criteria.profiles))
+    if criteria.holders is not None:
+        conditions.append(_held_by(criteria.holders))
     if criteria.expiring_before is not None:
         conditions.append(and_(col(Certificate.not_after) >= now, col(Certificate.not_after) < criteria.expiring_before))
-    reason = col(Certificate.revocation_reason)
-    match criteria.status:
+    return conditions + _in_state(criteria.status, now)
+
+
+def _in_state(status: Status | None, now: datetime) -> list[ColumnElement[bool]]:
+    revoked, reason = col(Certificate.revoked_at), col(Certificate.revocation_reason)
+    match status:
         case Status.GOOD:
-            conditions += [col(Certificate.revoked_at).is_(None), col(Certificate.not_after) >= now]
+            return [revoked.is_(None), col(Certificate.not_after) >= now]
         case Status.EXPIRED:
-            conditions += [col(Certificate.revoked_at).is_(None), col(Certificate.not_after) < now]
+            return [revoked.is_(None), col(Certificate.not_after) < now]
         case Status.ON_HOLD:
-            conditions += [col(Certificate.revoked_at).is_not(None), reason == RevocationReason.CERTIFICATE_HOLD]
+            return [revoked.is_not(None), reason == RevocationReason.CERTIFICATE_HOLD]
         case Status.REVOKED:
-            conditions += [col(Certificate.revoked_at).is_not(None), reason != RevocationReason.CERTIFICATE_HOLD]
+            return [revoked.is_not(None), reason != RevocationReason.CERTIFICATE_HOLD]
         case None:
-            pass
-    return conditions
+            return []
+
+
+def _held_by(holders: Holders) -> ColumnElement[bool]:
+    return or_(col(Certificate.person_id).in_(holders.persons), col(Certificate.device_id).in_(holders.devices))
 
 
 def _summaries() -> Select[*tuple[Any, ...]]:

@@ -18,15 +18,17 @@ _LONGEST_CHAIN = 8
 
 @dataclass(frozen=True, slots=True)
 class AuthorityCertificate:
-    """A certificate of an authority of ours."""
+    """A certificate of an authority, ours or above ours."""
 
     der: bytes
     issued_at: datetime
 
 
-def exists(session: Session, name: str) -> bool:
-    """Say whether there is a certification authority called ``name``."""
-    query = select(col(CertificationAuthority.id)).where(col(CertificationAuthority.name) == name)
+def publishes_crls(session: Session, name: str) -> bool:
+    """Say whether there is a certification authority of ours called ``name``; one above ours publishes its CRLs elsewhere."""
+    query = select(col(CertificationAuthority.id)).where(
+        col(CertificationAuthority.name) == name, col(CertificationAuthority.key_reference).is_not(None)
+    )
     return session.execute(query).first() is not None
 
 

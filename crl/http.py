@@ -85,7 +85,7 @@ class _Files:
         with self._transactions.reading() as session:
             head = publication.current_by_name(session, name)
             if head is None:
-                if not aia.exists(session, name):
+                if not aia.publishes_crls(session, name):
                     raise UnknownIssuer("no certification authority of this name")
                 raise NoCrlYet("the CRL is being prepared")
             cached = self._bodies.get(name)

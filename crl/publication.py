@@ -22,7 +22,7 @@ from ca.records import Certificate, CertificationAuthority
 from crl.build import BuiltCrl, CrlContent, Entries, build
 from crl.records import CrlSchedule, PublishedCrl
 from foundation.clock import Clock
-from foundation.due import claim, settle
+from foundation.due import claim, held, settle
 from foundation.errors import SignetryError
 from foundation.tables import UtcDateTime
 from foundation.transactions import Transactions
@@ -116,8 +116,15 @@ def owe(session: Session, authority_id: int, now: datetime) -> None:
 
 
 def ensure_schedules(session: Session, now: datetime) -> None:
-    """Give every authority a schedule, and make a CRL due where there is none, or only an outdated one. Run at each start."""
-    for authority_id in session.execute(select(col(CertificationAuthority.id))).scalars().all():
+    """Give every authority a schedule, and make a CRL due where there is none, or only an outdated one. Run at each start.
+
+    Left out are authorities whose key is somebody else's, and those that wait for their certificate.
+    """
+    certified = select(col(Certificate.certifies_id)).where(col(Certificate.certifies_id).is_not(None))
+    query = select(col(CertificationAuthority.id)).where(
+        col(CertificationAuthority.key_reference).is_not(None), col(CertificationAuthority.id).in_(certified)
+    )
+    for authority_id in session.execute(query).scalars().all():
         newest = current(session, authority_id)
         if newest is None or newest.next_update <= now:
             owe(session, authority_id, now)
@@ -135,7 +142,11 @@ def publish_due(
     """Build and store every CRL that is due. One authority's failure is logged, tried again later, and holds up no other."""
     now = clock.now()
     claims = transactions.write(lambda session: _claims(session, now))
-    return [_publish_or_postpone(transactions, authorities, clock, settings, listeners, claimed) for claimed in claims]
+    if not claims:
+        return []
+    # A CRL of millions takes longer than a lease, and so do many small ones, one after the other.
+    with held(transactions, clock, CrlSchedule, claims[0].token):
+        return [_publish_or_postpone(transactions, authorities, clock, settings, listeners, claimed) for claimed in claims]
 
 
 def next_due(session: Session) -> datetime | None:
@@ -175,7 +186,7 @@ def _first_schedule(session: Session, authority_id: int, now: datetime) -> postg
 
 
 def _claims(session: Session, now: datetime) -> list[_Claim]:
-    # Claimed one by one the leases would be longer; authorities are few and their CRLs quick.
+    # All at once, and so under one token.
     return [
         _Claim(row.authority_id, row.lease_token or "", row.last_number, row.revision, row.failures)
         for row in claim(session, CrlSchedule, now=now)

@@ -18,7 +18,14 @@ from foundation.transactions import Transactions
 from people.csv_rows import PersonRow, RowProblem, read_file
 from people.errors import AlreadyTaken
 from people.person import PersonRecord, changed_fields
-from people.persons import add_person, change_person, deactivate_person, find_persons_by_upn, reactivate_person
+from people.persons import (
+    PersonListener,
+    add_person,
+    change_person,
+    deactivate_person,
+    find_persons_by_upn,
+    reactivate_person,
+)
 
 # Rows that share a transaction: enough to spread the cost of the commit, few enough that an enrolment behind it hardly waits.
 BATCH = 200
@@ -53,7 +60,7 @@ class _Rehearsed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PersonImport:
-    """How to import: into which store, as whom, and whether in earnest.
+    """How to import: into which store, as whom, and whether in earnest. The ``listeners`` are told of every person changed.
 
     ``progress`` is called after every batch with the rows done and the rows there are.
     """
@@ -64,6 +71,7 @@ class PersonImport:
     encoding: str = "utf-8"
     dry_run: bool = False
     progress: Progress | None = None
+    listeners: Sequence[PersonListener] = ()
 
     def run(self, source: BinaryIO) -> ImportReport:
         """Import the file ``source``.
@@ -117,7 +125,7 @@ class PersonImport:
                 person = recorded
                 # Most rows of a file imported every night: nothing is locked or asked for them.
                 if changed_fields(recorded, wanted):
-                    person = change_person(session, recorded.id, wanted, actor=self.actor, now=now)
+                    person = change_person(session, recorded.id, wanted, actor=self.actor, now=now, listeners=self.listeners)
         except AlreadyTaken as taken:
             return RowProblem(row.line, taken.field, taken.reason)
         if row.active is not None and row.active != person.active:

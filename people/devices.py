@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, bindparam, insert, or_, select, update
+from sqlalchemy import Row, Select, bindparam, insert, or_, select, update
 from sqlmodel import Session
 
 from audit.log import Actor, Event, record
@@ -23,6 +23,7 @@ from people.identifiers import (
     normalise_text,
     normalise_udid,
 )
+from people.membership import members
 from people.persons import MAX_PAGE, find_person
 from people.records import Device, Person
 from people.uniqueness import claiming
@@ -98,15 +99,15 @@ def normalise_device(given: DeviceFields) -> DeviceFields:
     )
 
 
-def add_device(session: Session, given: DeviceFields, *, actor: Actor, now: datetime) -> DeviceRecord:
-    """Record a new device, active at once.
+def add_device(session: Session, given: DeviceFields, *, actor: Actor, now: datetime, within: str | None = None) -> DeviceRecord:
+    """Record a new device, active at once. ``within`` names a group beside whose members nobody can be the owner.
 
     Raises:
         InvalidField: a field breaks its rules.
         UnknownPerson: nobody has the owner's UPN.
         AlreadyTaken: another device has the name or one of the numbers.
     """
-    wanted, owner_id = _resolved(session, given)
+    wanted, owner_id = _resolved(session, given, within)
     values = {name: getattr(wanted, name) for name in _STORED_FIELDS} | {"owner_id": owner_id}
     with claiming(session, lambda: _taken(session, wanted, None)):
         inserted = session.execute(
@@ -162,19 +163,27 @@ def find_device(session: Session, name: str) -> DeviceRecord | None:
     return _record(session.execute(_BY_NAME, {"device_name": name.strip()}).one_or_none())
 
 
-def get_device(session: Session, device_id: int) -> DeviceRecord:
-    """Return the device of this id. Raises UnknownDevice."""
-    device = find_device_for_enrolment(session, device_id)
+def carried_by_members(group: str) -> Select[tuple[int]]:
+    """Return the query for the ids of the devices that members of the group carry, for use within another query."""
+    return select(_DEVICE.c.id).where(_DEVICE.c.owner_id.in_(members(group)))
+
+
+def get_device(session: Session, device_id: int, *, within: str | None = None) -> DeviceRecord:
+    """Return the device of this id, which a member of the group ``within`` carries where one is named. Raises UnknownDevice."""
+    device = _seen(session, find_device_for_enrolment(session, device_id), within)
     if device is None:
         raise UnknownDevice(f"there is no device {device_id}")
     return device
 
 
-def device_named(session: Session, name: str) -> DeviceRecord:
-    """Return the device an administrator means by ``name``: a name or, where none has that, an id. Raises UnknownDevice."""
-    device = find_device(session, name)
+def device_named(session: Session, name: str, *, within: str | None = None) -> DeviceRecord:
+    """Return the device an administrator means by ``name``: a name or, where none has that, an id.
+
+    ``within`` names a group beside whose members' devices none exists. Raises UnknownDevice.
+    """
+    device = _seen(session, find_device(session, name), within)
     if device is None and is_id(name):
-        return get_device(session, int(name))
+        return get_device(session, int(name), within=within)
     if device is None:
         raise UnknownDevice(f"there is no device {name}")
     return device
@@ -186,18 +195,22 @@ def list_devices(
     text: str | None = None,
     owner_id: int | None = None,
     active: bool | None = None,
+    within: str | None = None,
     after: str = "",
     limit: int = 100,
 ) -> Sequence[DeviceRecord]:
     """Return up to ``limit`` (at most 1000) devices in the order of their names, beginning behind the name ``after``.
 
-    ``text`` occurs in the name, the DNS name or one of the numbers. None does not restrict.
+    ``text`` occurs in the name, the DNS name or one of the numbers; ``within`` names a group whose members carry them. None does
+    not restrict.
     """
     query = _DEVICES.where(_DEVICE.c.name > after)
     if owner_id is not None:
         query = query.where(_DEVICE.c.owner_id == owner_id)
     if active is not None:
         query = query.where(_DEVICE.c.active == active)
+    if within is not None:
+        query = query.where(_DEVICE.c.id.in_(carried_by_members(within)))
     if text:
         searched = (*_UNIQUE_FIELDS, "phone_number")
         query = query.where(or_(*(_DEVICE.c[name].icontains(text, autoescape=True) for name in searched)))
@@ -205,16 +218,24 @@ def list_devices(
     return [device for row in rows if (device := _record(row)) is not None]
 
 
+def _seen(session: Session, device: DeviceRecord | None, within: str | None) -> DeviceRecord | None:
+    """Return ``device`` unless it is none of those that the members of the group ``within`` carry."""
+    if device is None or within is None:
+        return device
+    inside = session.execute(carried_by_members(within).where(_DEVICE.c.id == device.id)).first()
+    return device if inside else None
+
+
 def _record(row: Row[Any] | None) -> DeviceRecord | None:
     return DeviceRecord(**row._mapping) if row else None  # noqa: SLF001 - SQLAlchemy's public name for it
 
 
-def _resolved(session: Session, given: DeviceFields) -> tuple[DeviceFields, int | None]:
+def _resolved(session: Session, given: DeviceFields, within: str | None = None) -> tuple[DeviceFields, int | None]:
     """Return the fields in their stored form, and the owner's id."""
     wanted = normalise_device(given)
     if wanted.owner is None:
         return wanted, None
-    owner = find_person(session, upn=wanted.owner)
+    owner = find_person(session, upn=wanted.owner, within=within)
     if owner is None:
         raise UnknownPerson(f"owner: nobody has the UPN {wanted.owner}")
     return replace(wanted, owner=owner.upn), owner.id

@@ -10,7 +10,7 @@ from sqlmodel import Session
 from audit.log import Actor, Event, record
 from foundation.tables import table_of
 from people.errors import AlreadyTaken, UnknownGroup
-from people.identifiers import normalise_text
+from people.identifiers import is_id, normalise_text
 from people.persons import get_person
 from people.records import Group, GroupMember
 from people.uniqueness import claiming
@@ -37,6 +37,7 @@ _GROUPS = (
     .order_by(_GROUP.c.name)
 )
 _BY_NAME = _GROUPS.where(_GROUP.c.name == bindparam("group_name"))
+_BY_ID = _GROUPS.where(_GROUP.c.id == bindparam("group_id"))
 
 
 def add_group(session: Session, name: str, description: str = "", *, actor: Actor, now: datetime) -> GroupRecord:
@@ -112,6 +113,18 @@ def get_group(session: Session, name: str) -> GroupRecord:
     return group
 
 
-def list_groups(session: Session) -> Sequence[GroupRecord]:
-    """Return all groups in the order of their names."""
-    return [GroupRecord(**row._mapping) for row in session.execute(_GROUPS)]  # noqa: SLF001 - as above
+def group_named(session: Session, name: str) -> GroupRecord:
+    """Return the group an administrator means by ``name``: a name or, where none has that, an id. Raises UnknownGroup."""
+    group = find_group(session, name)
+    if group is None and is_id(name):
+        row = session.execute(_BY_ID, {"group_id": int(name)}).one_or_none()
+        group = GroupRecord(**row._mapping) if row else None  # noqa: SLF001 - as above
+    if group is None:
+        raise UnknownGroup(f"there is no group {name}")
+    return group
+
+
+def list_groups(session: Session, *, after: str = "", limit: int | None = None) -> Sequence[GroupRecord]:
+    """Return up to ``limit`` groups, or all, in the order of their names, beginning behind the name ``after``."""
+    page = _GROUPS.where(_GROUP.c.name > after).limit(limit)
+    return [GroupRecord(**row._mapping) for row in session.execute(page)]  # noqa: SLF001 - as above

@@ -3,7 +3,7 @@
 Every act writes its audit event in the caller's transaction. What comes out are frozen values, which outlive the session.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
@@ -18,25 +18,28 @@ from foundation.tables import table_of
 from people.addresses import normalise_email, normalise_upn
 from people.errors import AlreadyTaken, InvalidField, UnknownAddress, UnknownPerson
 from people.identifiers import is_id
+from people.membership import is_member, members
 from people.person import FIELD_NAMES, PersonFields, PersonRecord, changed_fields, normalise_person
-from people.records import Group, GroupMember, MailAddress, Person
+from people.records import MailAddress, Person
 from people.uniqueness import claiming
 
 MAX_PAGE = 1000
 
 _PERSON = table_of(Person)
 _ADDRESS = table_of(MailAddress)
-_GROUP = table_of(Group)
-_MEMBER = table_of(GroupMember)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PersonFilter:
-    """Which persons to list: ``text`` occurs in UPN, address or name; ``group`` is a group's name. None does not restrict."""
+    """Which persons to list: ``text`` occurs in UPN, address or name; ``group`` is a group's name. None does not restrict.
+
+    ``within`` names a group beside whose members nobody exists.
+    """
 
     text: str | None = None
     active: bool | None = None
     group: str | None = None
+    within: str | None = None
 
 
 _STORED_FIELDS = tuple(name for name in FIELD_NAMES if name != "aliases")
@@ -77,8 +80,22 @@ def add_person(session: Session, given: PersonFields, *, actor: Actor, now: date
     return PersonRecord(**values, aliases=wanted.aliases, id=person_id, active=True, created_at=now, changed_at=now)
 
 
-def change_person(session: Session, person_id: int, given: PersonFields, *, actor: Actor, now: datetime) -> PersonRecord:
+# Told of a person whose fields have changed, in the transaction that changes them.
+PersonListener = Callable[[Session, PersonRecord], None]
+
+
+def change_person(
+    session: Session,
+    person_id: int,
+    given: PersonFields,
+    *,
+    actor: Actor,
+    now: datetime,
+    listeners: Sequence[PersonListener] = (),
+) -> PersonRecord:
     """Make the person's fields those ``given``; what already agrees is not touched, and no difference leaves no trace.
+
+    The ``listeners`` are told of a difference, in the session's transaction.
 
     Raises:
         UnknownPerson: there is no person of this id.
@@ -103,7 +120,10 @@ def change_person(session: Session, person_id: int, given: PersonFields, *, acto
         "changed": {name: [_jsonable(getattr(current, name)), _jsonable(getattr(wanted, name))] for name in changed},
     }
     record(session, Event(actor, "person.changed", f"person:{person_id}", details=details), now=now)
-    return get_person(session, person_id)
+    person = get_person(session, person_id)
+    for listener in listeners:
+        listener(session, person)
+    return person
 
 
 def add_alias(session: Session, person_id: int, alias: str, *, actor: Actor, now: datetime) -> PersonRecord:
@@ -142,16 +162,20 @@ def find_person_for_enrolment(session: Session, person_id: int) -> PersonRecord 
     return _one(session.execute(_BY_ID, {"person_id": person_id}).all())
 
 
-def find_person(session: Session, *, upn: str | None = None, email: str | None = None) -> PersonRecord | None:
+def find_person(
+    session: Session, *, upn: str | None = None, email: str | None = None, within: str | None = None
+) -> PersonRecord | None:
     """Return the person with this UPN, or with this primary or alias address; spelling is normalised first.
+
+    ``within`` names a group beside whose members nobody exists.
 
     Raises:
         InvalidField: what is looked for could not be recorded.
     """
     if upn is not None:
-        return _one(session.execute(_BY_UPN, {"upn": normalise_upn(upn)}).all())
+        return _seen(session, _one(session.execute(_BY_UPN, {"upn": normalise_upn(upn)}).all()), within)
     if email is not None:
-        return _one(session.execute(_BY_ADDRESS, {"email": normalise_email(email)}).all())
+        return _seen(session, _one(session.execute(_BY_ADDRESS, {"email": normalise_email(email)}).all()), within)
     return None
 
 
@@ -161,27 +185,29 @@ def find_persons_by_upn(session: Session, upns: Iterable[str]) -> dict[str, Pers
     return {person.upn: person for person in _records(rows)}
 
 
-def get_person(session: Session, person_id: int) -> PersonRecord:
-    """Return the person of this id. Raises UnknownPerson."""
-    person = find_person_for_enrolment(session, person_id)
+def get_person(session: Session, person_id: int, *, within: str | None = None) -> PersonRecord:
+    """Return the person of this id, who is in the group ``within`` where one is named. Raises UnknownPerson."""
+    person = _seen(session, find_person_for_enrolment(session, person_id), within)
     if person is None:
         raise UnknownPerson(f"there is no person {person_id}")
     return person
 
 
-def person_named(session: Session, name: str) -> PersonRecord:
+def person_named(session: Session, name: str, *, within: str | None = None) -> PersonRecord:
     """Return the person an administrator means by ``name``: a UPN or, where nobody has that, a mail address; or an id.
+
+    ``within`` names a group beside whose members nobody exists.
 
     Raises:
         UnknownPerson: nobody has it.
         InvalidField: it has an @ and is neither.
     """
     if is_id(name):
-        return get_person(session, int(name))
+        return get_person(session, int(name), within=within)
     if "@" not in name:
         raise UnknownPerson(f"nobody has the UPN, mail address or number {name}")
-    person = find_person(session, upn=name) if _can_be_upn(name) else None
-    person = person or find_person(session, email=name)
+    person = find_person(session, upn=name, within=within) if _can_be_upn(name) else None
+    person = person or find_person(session, email=name, within=within)
     if person is None:
         raise UnknownPerson(f"nobody has the UPN or mail address {name}")
     return person
@@ -198,9 +224,9 @@ def list_persons(
     page = select(_PERSON).where(_PERSON.c.upn > after)
     if wanted.active is not None:
         page = page.where(_PERSON.c.active == wanted.active)
-    if wanted.group is not None:
-        members = select(_MEMBER.c.person_id).join_from(_MEMBER, _GROUP).where(_GROUP.c.name == wanted.group)
-        page = page.where(_PERSON.c.id.in_(members))
+    for group in (wanted.group, wanted.within):
+        if group is not None:
+            page = page.where(_PERSON.c.id.in_(members(group)))
     if wanted.text:
         addressed = select(_ADDRESS.c.person_id).where(_ADDRESS.c.email.icontains(wanted.text, autoescape=True))
         names = (_PERSON.c.upn, _PERSON.c.display_name, _PERSON.c.given_name, _PERSON.c.surname)
@@ -219,6 +245,11 @@ def _records(rows: Sequence[Row[Any]]) -> list[PersonRecord]:
         aliases = tuple(row[-1] for row in of_person if row[-1] != columns["email"])
         persons.append(PersonRecord(**columns, aliases=aliases))
     return persons
+
+
+def _seen(session: Session, person: PersonRecord | None, within: str | None) -> PersonRecord | None:
+    """Return ``person`` unless they are outside of the group ``within``."""
+    return person if person is None or within is None or is_member(session, person.id, within) else None
 
 
 def _one(rows: Sequence[Row[Any]]) -> PersonRecord | None:

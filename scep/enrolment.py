@@ -23,7 +23,7 @@ from ca.names import check_request
 from ca.profiles import profile_named
 from ca.subject import Organisation
 from foundation.clock import Clock
-from foundation.errors import SignetryError
+from foundation.errors import SignetryError, Unavailable
 from foundation.transactions import Transactions
 from people.activity import Inactive, require_active
 from people.devices import find_device_for_enrolment
@@ -33,6 +33,7 @@ from scep.certificate import CarriedCertificate
 from scep.challenge import KnownChallenge
 from scep.endpoint import Endpoint
 from scep.errors import ChallengeRefused, UnknownSigner
+from scep.register import GrantedCertificate
 from scep.renewal import HeldCertificate
 from scep.subject import names_of
 
@@ -92,14 +93,17 @@ class Enroller:
         self._organisation = organisation
         self._listeners = tuple(listeners)
 
-    def enrol(self, endpoint: Endpoint, authority: IssuingAuthority, request: EnrolmentRequest, actor: Actor) -> bytes:
-        """Return the DER of the certificate that ``request`` gets; it is recorded and durable.
+    def enrol(
+        self, endpoint: Endpoint, authority: IssuingAuthority, request: EnrolmentRequest, actor: Actor
+    ) -> GrantedCertificate:
+        """Return the certificate that ``request`` gets; it is recorded and durable.
 
         An identical retry gets the same certificate again, as long as that is neither revoked nor expired.
 
         Raises:
             ChallengeRefused, RenewalRefused, UnknownSigner, Inactive: the requester may not have a certificate now.
             NamesNotAuthorised, NamesMissing, WeakKey: it may, but not with these names or this key; a challenge stays usable.
+            Unavailable: the store is, or the key; the same request may be granted later.
         """
         with self._transactions.reading() as session:
             claim = _Claim(register.held(session, authority, request.signer), self._presented(session, endpoint, request))
@@ -121,7 +125,7 @@ class Enroller:
                 stored = register.kept(session, retry_key, now=self._clock.now())
             if stored is not None:
                 return stored
-            if isinstance(error, SignetryError):
+            if isinstance(error, SignetryError) and not isinstance(error, Unavailable):
                 self._note(claim, error, actor)
             raise
 
@@ -189,7 +193,7 @@ class Enroller:
         claim: _Claim,
         retry_key: str,
         actor: Actor,
-    ) -> bytes:
+    ) -> GrantedCertificate:
         now = self._clock.now()
         built = issuance.build(
             authority,
@@ -221,7 +225,7 @@ class Enroller:
             register.keep(session, answer, now=now)
 
         self._transactions.write(store)
-        return built.der
+        return GrantedCertificate(built.der, authorisation.profile, again=False)
 
     def _note(self, claim: _Claim, refusal: SignetryError, actor: Actor) -> None:
         """Put a refusal on record where the requester is known to us.

@@ -4,7 +4,7 @@ A transactionID is not unique, clients derive it from their key; what makes a re
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import bindparam, insert, select
@@ -22,7 +22,7 @@ from scep.renewal import HeldCertificate
 _CERTIFICATE = table_of(Certificate)
 _ENROLMENT = table_of(Enrolment)
 _KEPT = (
-    select(_CERTIFICATE.c.der, _CERTIFICATE.c.revoked_at, _CERTIFICATE.c.not_after)
+    select(_CERTIFICATE.c.der, _CERTIFICATE.c.profile, _CERTIFICATE.c.revoked_at, _CERTIFICATE.c.not_after)
     .join(_ENROLMENT, _ENROLMENT.c.certificate_id == _CERTIFICATE.c.id)
     .where(_ENROLMENT.c.retry_key == bindparam("retry_key"))
 )
@@ -35,6 +35,15 @@ _REVOKED_SINCE = (
     select(_CERTIFICATE.c.revoked_at).where(_CERTIFICATE.c.id == bindparam("certificate_id")).with_for_update(read=True)
 )
 _KEEP = insert(_ENROLMENT)
+
+
+@dataclass(frozen=True, slots=True)
+class GrantedCertificate:
+    """What a request gets: a certificate (DER) of a profile; ``again`` where an identical request had got it before."""
+
+    der: bytes = field(repr=False)
+    profile: ProfileName
+    again: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +68,8 @@ def retry_key(endpoint: str, transaction_id: str, csr: bytes, challenge: str, he
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def kept(session: Session, key: str, *, now: datetime) -> bytes | None:
-    """Return the certificate (DER) that the request of this retry key got, or None.
+def kept(session: Session, key: str, *, now: datetime) -> GrantedCertificate | None:
+    """Return the certificate that the request of this retry key got, or None.
 
     Raises:
         RenewalRefused: it has been revoked since, or has expired.
@@ -72,7 +81,7 @@ def kept(session: Session, key: str, *, now: datetime) -> bytes | None:
         raise RenewalRefused("the certificate issued to this request has been revoked")
     if row.not_after < now:
         raise RenewalRefused("the certificate issued to this request has expired")
-    return bytes(row.der)
+    return GrantedCertificate(bytes(row.der), ProfileName(row.profile), again=True)
 
 
 def keep(session: Session, answer: Answer, *, now: datetime) -> None:

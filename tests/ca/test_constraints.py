@@ -9,6 +9,7 @@ from ca.constraints import Constraints, constraints_of
 from ca.errors import ProfileNotAllowed
 from ca.issuance import IssuingAuthority, build
 from ca.keys import KeyAlgorithm
+from ca.limits import Limits
 from ca.profiles import DEVICE, IDENTITY, OCSP_RESPONDER, SCEP_RA, SMIME_DUAL, CertificateProfile
 from tests.ca.authorities import ANN, NOW, PHONE, SERVICE, YUKI, make_issuing
 from tests.ca.keystores import shared_key
@@ -33,12 +34,13 @@ def host_ca(ec_root: IssuingAuthority) -> IssuingAuthority:
 
 
 def test_limits_are_read_back_from_the_certificate_that_states_them(mail_ca: IssuingAuthority, host_ca: IssuingAuthority) -> None:
-    assert mail_ca.constraints == MAIL_ONLY
+    assert constraints_of(mail_ca.certificate) == MAIL_ONLY
     assert constraints_of(host_ca.certificate) == HOSTS_ONLY
 
 
 def test_an_authority_without_limits_has_none(ec_issuing: IssuingAuthority) -> None:
-    assert ec_issuing.constraints == Constraints()
+    assert constraints_of(ec_issuing.certificate) == Constraints()
+    assert ec_issuing.limits == Limits()
 
 
 def test_purposes_beyond_the_authoritys_are_refused(mail_ca: IssuingAuthority) -> None:

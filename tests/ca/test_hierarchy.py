@@ -11,7 +11,7 @@ from sqlmodel import Session, col, select, update
 from audit.log import Actor
 from audit.records import AuditEvent
 from ca.authorisation import CaName
-from ca.constraints import Constraints
+from ca.constraints import Constraints, constraints_of
 from ca.errors import AuthorityExists, KeyUnavailable, UnknownAuthority
 from ca.hierarchy import (
     ISSUING,
@@ -20,14 +20,13 @@ from ca.hierarchy import (
     authorities,
     create_issuing,
     create_root,
-    is_reissue_due,
     load_authority,
-    reissue_issuing,
     root_algorithm,
 )
 from ca.issuance import IssuingAuthority
 from ca.keys import KeyAlgorithm, KeyStore, algorithm_of
 from ca.records import Certificate, CertificationAuthority
+from ca.reissue import is_reissue_due, reissue_issuing
 from foundation.transactions import Transactions
 from tests.ca.assertions import assert_is_issuing_ca, assert_is_root
 from tests.ca.authorities import NOW, ORGANISATION
@@ -107,7 +106,7 @@ def test_the_issuing_ca_points_at_what_the_root_publishes(sqlite_store: Transact
 
 def test_constraints_are_in_the_certificate(sqlite_store: Transactions) -> None:
     issuing = sqlite_store.write(lambda session: make_both(session, MemoryKeyStore(), constraints=CONSTRAINTS))
-    assert issuing.constraints == CONSTRAINTS
+    assert constraints_of(issuing.certificate) == CONSTRAINTS
     assert issuing.certificate.extensions.get_extension_for_class(x509.NameConstraints).critical
 
 

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import select as sql_select
 from sqlmodel import Session, col, select
 
 from audit.log import Actor
@@ -19,8 +20,9 @@ from ca import revocation, selection
 from ca.errors import AlreadyRevoked, BadRevocation, BadSerial, NotOnHold, SelfRevocation, UnknownCertificate
 from ca.records import Certificate
 from ca.revocation import RevocationReason, RevokedCertificate, encode_entry
-from ca.selection import Criteria, Status
+from ca.selection import Criteria, Holders, Status
 from crl.build import CrlContent, Entries, build
+from foundation.tables import table_of
 from signetry.database import Database
 from tests.clocks import ManualClock
 from tests.crl.world import ROOT, World
@@ -267,6 +269,29 @@ def test_certificates_are_listed_by_person_status_and_expiry(desk: _Desk, clock:
     with world.transactions.reading() as session:
         found = selection.revocable(session, Criteria(person_id=1), now=clock.now())
     assert sorted(item.id for item in found) == [good, soon, held]
+
+
+def test_for_those_who_see_some_holders_only_no_other_certificates_exist(desk: _Desk, clock: ManualClock) -> None:
+    world, now = desk.world, clock.now()
+    own, other, _ = world.issue(person=1), world.issue(person=2), world.issue()
+    profile, serial = desk.row(own).profile, desk.row(other).serial
+    table = table_of(Certificate).c
+    persons = sql_select(table.person_id).where(table.person_id == 1)
+    holders = Holders(persons, sql_select(table.device_id).where(table.device_id.is_not(None)))
+
+    def ids(criteria: Criteria, before: int | None = None) -> list[int]:
+        with world.transactions.reading() as session:
+            return [item.id for item in selection.matching(session, criteria, now=now, before=before, limit=1)]
+
+    assert ids(Criteria(holders=holders)) == [own]
+    assert ids(Criteria(holders=holders), before=own) == []
+    assert ids(Criteria(person_id=2, holders=holders)) == []
+    assert ids(Criteria(person_id=1, profiles=frozenset({profile}))) == [own]
+    assert ids(Criteria(person_id=1, profiles=frozenset({"another"}))) == []
+    with world.transactions.reading() as session:
+        assert selection.by_serial(session, desk.row(own).serial, now=now, holders=holders).id == own
+        with pytest.raises(UnknownCertificate):
+            selection.by_serial(session, serial, now=now, holders=holders)
 
 
 # --- the entry ---

@@ -8,8 +8,11 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
+from sqlalchemy import insert, update
+from sqlmodel import col
 from starlette.applications import Starlette
 
+from ca.records import CertificationAuthority
 from crl.http import routes
 from crl.publication import owe
 from signetry.database import Database
@@ -153,3 +156,22 @@ def test_a_re_issued_authority_certificate_takes_over_and_a_revoked_one_does_not
     assert client.get("/aia/issuing.cer").content == newer.public_bytes(Encoding.DER)
     world.revoke(newer)
     assert client.get("/aia/issuing.cer").content == world.issuing_certificate.public_bytes(Encoding.DER)
+
+
+def test_an_authority_above_ours_has_its_certificate_served_and_no_crl(world: World, client: _Client) -> None:
+    foreign = update(CertificationAuthority).where(col(CertificationAuthority.name) == "root").values(key_reference=None)
+    world.transactions.write(lambda session: session.execute(foreign) and None)
+    world.start()
+    assert [outcome.authority_id for outcome in world.publish()] == [ISSUING]
+    assert client.get("/crl/root.crl").status_code == 404
+    assert client.get("/aia/root.cer").status_code == 200
+    assert len(pkcs7.load_der_pkcs7_certificates(client.get("/aia/issuing.p7c").content)) == 2
+
+
+def test_an_authority_that_awaits_its_certificate_publishes_nothing(world: World, client: _Client) -> None:
+    awaited = {"name": "mail", "key_reference": "mail", "key_algorithm": "p256", "created_at": world.clock.now()}
+    world.transactions.write(lambda session: session.execute(insert(CertificationAuthority).values(awaited)) and None)
+    world.start()
+    assert len(world.publish()) == 2
+    assert client.get("/aia/mail.cer").status_code == 404
+    assert client.get("/crl/mail.crl").status_code == 503

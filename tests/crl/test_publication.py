@@ -1,8 +1,10 @@
 """When CRLs are built, what they list, and how they are numbered; on both databases."""
 
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from ca.revocation import RevocationReason, RevokedCertificate
 from crl import publication
 from crl.publication import CrlHead, Freshness, owe, publish_due
 from crl.records import CrlSchedule, PublishedCrl
-from foundation.due import LEASE
+from foundation.due import LEASE, held
 from signetry.database import Database
 from tests.clocks import ManualClock
 from tests.crl.world import ISSUING, ROOT, World
@@ -208,6 +210,29 @@ def test_a_worker_that_lost_its_lease_loses_its_crl(world: World, clock: ManualC
     assert (outcome.published, outcome.failure) == (None, "")
     assert numbers(world) == [1, 2]
     assert schedule(world).last_number == 2
+
+
+def test_a_build_that_takes_longer_than_a_lease_keeps_it(
+    world: World, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.publish()
+    revoke(world, world.issue())
+    monkeypatch.setattr("crl.publication.held", partial(held, every=timedelta(milliseconds=20)))
+
+    def slow(authority_id: int) -> IssuingAuthority:
+        for _ in range(4):
+            now = clock.advance(seconds=29)
+            until = time.monotonic() + 20
+            while schedule(world).lease_until != now + LEASE:
+                assert time.monotonic() < until
+                time.sleep(0.01)
+            # The other worker, which looks every moment.
+            assert published(world) == []
+        return world.authorities(authority_id)
+
+    (outcome,) = publish_due(world.transactions, slow, clock, world.settings)
+    assert outcome.published is not None
+    assert numbers(world) == [1, 2]
 
 
 def test_two_publishers_at_once_number_strictly_upwards(world: World) -> None:

@@ -1,7 +1,8 @@
 """Due rows: claimed by one worker at a time, given back when a worker dies, settled by the one who holds them."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from threading import Barrier
 
 import pytest
@@ -10,7 +11,7 @@ from sqlmodel import Session, col, select
 
 from ca.records import CertificationAuthority
 from crl.records import CrlSchedule
-from foundation.due import LEASE, claim, settle
+from foundation.due import LEASE, claim, extend, held, settle
 from signetry.database import Database
 from tests.clocks import ManualClock
 
@@ -83,6 +84,45 @@ def test_a_result_is_taken_once(owed: Database, clock: ManualClock) -> None:
     token = str(claimed(owed, clock)[1])
     assert owed.write(lambda session: settle(session, CrlSchedule, 1, token, last_number=1))
     assert not owed.write(lambda session: settle(session, CrlSchedule, 1, token, last_number=2))
+
+
+def lease_until(database: Database, number: int) -> datetime | None:
+    with database.reading() as session:
+        return session.exec(select(CrlSchedule.lease_until).where(col(CrlSchedule.authority_id) == number)).one()
+
+
+def test_extending_covers_what_is_still_held_and_nothing_else(owed: Database, clock: ManualClock) -> None:
+    clock.advance(minutes=2)
+    token = str(claimed(owed, clock)[1])
+    clock.advance(minutes=1)
+    others = claimed(owed, clock, limit=1)
+    assert list(others) == [1]
+    owed.write(lambda session: settle(session, CrlSchedule, 2, token, due_at=None))
+    assert owed.write(lambda session: extend(session, CrlSchedule, token, now=clock.now())) == 1
+    assert lease_until(owed, 3) == clock.now() + LEASE
+    assert lease_until(owed, 2) is None
+
+
+def test_what_is_held_does_not_lapse_however_long_the_work_takes(owed: Database, clock: ManualClock) -> None:
+    token = str(claimed(owed, clock)[1])
+    with held(owed, clock, CrlSchedule, token, every=timedelta(milliseconds=20)):
+        for _ in range(5):
+            now = clock.advance(LEASE - timedelta(seconds=1))
+            deadline = time.monotonic() + 20
+            while lease_until(owed, 1) != now + LEASE:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            assert 1 not in claimed(owed, clock)
+    assert owed.write(lambda session: settle(session, CrlSchedule, 1, token, last_number=1))
+
+
+def test_after_the_work_the_lease_lapses_as_ever(owed: Database, clock: ManualClock) -> None:
+    token = str(claimed(owed, clock)[1])
+    with held(owed, clock, CrlSchedule, token, every=timedelta(milliseconds=5)):
+        time.sleep(0.05)
+    clock.advance(LEASE)
+    time.sleep(0.05)
+    assert 1 in claimed(owed, clock)
 
 
 @pytest.mark.usefixtures("owed")

@@ -14,6 +14,7 @@ from sqlmodel import col
 
 from audit.records import AuditEvent
 from ca import ra_keys
+from ca.authorisation import ProfileName
 from foundation import tlv
 from foundation.errors import Unavailable
 from scep import envelope, message
@@ -24,6 +25,7 @@ from scep.endpoint import UnknownEndpoint
 from scep.enrolment import Enroller
 from scep.errors import FailInfo, MalformedMessage
 from scep.message import MessageType, PkiStatus, ReceivedMessage
+from scep.observation import Ending, Outcome
 from scep.records import Challenge
 from scep.responder import EndpointKeys, Responder
 from scep.signing import Signer, attribute, sign
@@ -286,12 +288,95 @@ def test_a_defect_elsewhere_is_no_other(device: Device, monkeypatch: pytest.Monk
     assert "swordfish" not in (reply.fail_info_text or "")
 
 
-def test_a_store_that_is_down_is_told_as_such(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_is_down_is_no_refusal(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A FAILURE would be final to certmonger; the transport makes this a 503, after which clients come again."""
+
     def fail(*_arguments: object, **_options: object) -> bytes:
         raise Unavailable("the database is down")
 
+    request = device.request()
+    before = trace(device.world)
     monkeypatch.setattr(Enroller, "enrol", fail)
-    assert device.send(device.request()).fail_info_text == "the database is down"
+    with pytest.raises(Unavailable, match=r"^the database is down$"):
+        device.world.responder.pki_operation("default", request, origin="test")
+    monkeypatch.undo()
+    assert trace(device.world) == before
+    device.granted(device.send(request))
+
+
+def test_a_commit_that_fails_is_no_refusal_and_leaves_no_record_of_one(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_arguments: object, **_options: object) -> None:
+        raise Unavailable("the disk is full")
+
+    request = device.request()
+    before = trace(device.world)
+    monkeypatch.setattr("scep.register.keep", fail)
+    with pytest.raises(Unavailable, match=r"^the disk is full$"):
+        device.world.responder.pki_operation("default", request, origin="test")
+    monkeypatch.undo()
+    assert trace(device.world) == before
+    device.granted(device.send(request))
+
+
+class Notes:
+    """An observer that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, str]] = []
+        self.endings: list[tuple[str, Ending]] = []
+        self.seconds: list[float] = []
+
+    def requested(self, endpoint: str, operation: str) -> None:
+        """Note an operation."""
+        self.requests.append((endpoint, operation))
+
+    def ended(self, endpoint: str, ending: Ending, seconds: float) -> None:
+        """Note an ending."""
+        self.endings.append((endpoint, ending))
+        self.seconds.append(seconds)
+
+
+def test_an_observer_is_told_of_every_operation_and_its_end(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    notes = Notes()
+    world = device.world
+    observed = Responder(
+        {"default": world.endpoints["default"]},
+        world.keys,
+        world.enroller,
+        observer=notes,
+    )
+    observed.capabilities("default")
+    observed.ca_certificates("default")
+    with pytest.raises(UnknownEndpoint):
+        observed.capabilities("elsewhere")
+    granted = device.request()
+
+    def send(der: bytes) -> None:
+        observed.pki_operation("default", der, origin="test")
+
+    send(granted)
+    send(granted)
+    send(device.request(transaction_id="2"))
+    send(device.request(suite=Suite(digest=Digest.SHA1, cipher=Cipher.DES)))
+    with pytest.raises(MalformedMessage):
+        send(b"no message")
+    with monkeypatch.context() as patch:
+        patch.setattr(Enroller, "enrol", lambda *_: (_ for _ in ()).throw(Unavailable("down")))
+        with pytest.raises(Unavailable):
+            send(granted)
+        patch.setattr(Enroller, "enrol", lambda *_: (_ for _ in ()).throw(KeyError("a defect")))
+        send(granted)
+    assert notes.requests == [("default", "GetCACaps"), ("default", "GetCACert"), *[("default", "PKIOperation")] * 7]
+    assert [ending for _, ending in notes.endings] == [
+        Ending(Outcome.ISSUED, profile=ProfileName("identity")),
+        Ending(Outcome.REPLAYED, profile=ProfileName("identity")),
+        Ending(Outcome.REFUSED, fail_info=FailInfo.BAD_REQUEST),
+        Ending(Outcome.REFUSED, fail_info=FailInfo.BAD_ALG),
+        Ending(Outcome.REFUSED, fail_info=FailInfo.BAD_REQUEST),
+        Ending(Outcome.UNAVAILABLE),
+        Ending(Outcome.FAILED),
+    ]
+    assert all(0 < seconds < 60 for seconds in notes.seconds)
 
 
 def test_a_forged_proof_of_possession_fails_the_message_check(device: Device) -> None:
