@@ -53,6 +53,10 @@ class OwedEntry(DueRow, table=True):
     owed_since: datetime | None = Field(default=None, sa_type=UtcDateTime)
     failures: int = 0
     error: str = ""
+    # Whether the error is only that there is no entry yet.
+    waiting: bool = False
+    # Something that is done all the same, and should be looked at.
+    warning: str = ""
 
 
 class PublishedValue(Table, table=True):

@@ -1,0 +1,63 @@
+"""How the configured directories fare: which are known, which fail and until when they are left alone."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy import select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlmodel import Session
+
+from foundation.tables import table_of
+from ldap_publish.directory import Directory
+from ldap_publish.outbox import owe_everything
+from ldap_publish.records import DirectoryState
+
+_log = structlog.get_logger("ldap_publish")
+
+_STATE = table_of(DirectoryState)
+_FIRST_PAUSE = timedelta(seconds=1)
+_LONGEST_PAUSE = timedelta(minutes=5)
+_DOUBLINGS = 10
+
+
+def take_note(session: Session, directories: Iterable[Directory], now: datetime) -> list[str]:
+    """Owe everything to each directory that is new, or configured otherwise than when this was last asked; return which."""
+    known = {row.name: row.fingerprint for row in session.execute(select(_STATE.c.name, _STATE.c.fingerprint))}
+    changed = [directory for directory in directories if known.get(directory.name) != directory.fingerprint]
+    for directory in changed:
+        if directory.name in known:
+            again = {"fingerprint": directory.fingerprint, "failures": 0, "retry_at": None, "failing_since": None, "error": ""}
+            session.execute(update(_STATE).where(_STATE.c.name == directory.name).values(again))
+        else:
+            _add(session, directory)
+        owe_everything(session, directory, now)
+    return [directory.name for directory in changed]
+
+
+def note(session: Session, directory: str, failure: str, now: datetime) -> None:
+    """Note that a directory answers, or that it cannot be used: then all it is owed waits a second, doubling to five minutes.
+
+    What is new is logged, once.
+    """
+    state = session.get(DirectoryState, directory)
+    if state is None or not (failure or state.failures):
+        return
+    if not failure:
+        _log.info("directory works again", directory=directory, after_failures=state.failures)
+        state.failures, state.retry_at, state.failing_since, state.error = 0, None, None, ""
+    else:
+        if state.error != failure:
+            _log.error("directory cannot be used", directory=directory, reason=failure)
+        state.retry_at = now + min(_FIRST_PAUSE * 2 ** min(state.failures, _DOUBLINGS), _LONGEST_PAUSE)
+        state.failures += 1
+        state.failing_since = state.failing_since or now
+        state.error = failure
+    session.add(state)
+
+
+def _add(session: Session, directory: Directory) -> None:
+    made = postgresql.insert(_STATE) if session.get_bind().dialect.name == "postgresql" else sqlite.insert(_STATE)
+    # Two processes may take note at once; the other one then owes everything just as well.
+    row = {"name": directory.name, "fingerprint": directory.fingerprint, "failures": 0, "error": ""}
+    session.execute(made.values(row).on_conflict_do_nothing())
