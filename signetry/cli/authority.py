@@ -1,4 +1,4 @@
-"""``signetry init`` and ``signetry ca``: the authorities themselves."""
+"""``signetry init`` and ``signetry ca``: the authorities themselves; what concerns other authorities is in ``cli.hierarchy``."""
 
 from functools import partial
 from typing import Annotated
@@ -10,20 +10,21 @@ from ca import hierarchy
 from ca.authorisation import CaName
 from ca.constraints import Constraints
 from ca.keys import KeyAlgorithm
+from ca.reissue import is_reissue_due
 from foundation.errors import BadRequest, Conflict
 from people.addresses import normalise_dns_name
 from signetry.assembly import open_house
 from signetry.cli.output import JsonFlag, emit_record, emit_rows
 from signetry.settings import configuration_file, load_first_settings, load_settings
-from signetry.setup import Choices, initialise, write_configuration
+from signetry.setup import Choices, initialise, is_awaiting, write_configuration
 
 app = typer.Typer(no_args_is_help=True, help="The certification authorities.")
 
-_ISSUING_KEYS = ("rsa3072", "rsa2048", "rsa4096", "p256", "p384")
-_KEYS_HELP = f"The issuing CA's key: {', '.join(_ISSUING_KEYS)}; the first where it is not said."
+_KEYS_HELP = f"The issuing CA's key: {', '.join(hierarchy.ISSUING_ALGORITHMS)}; the first where it is not said."
 _PURPOSES = {"clientAuth": ExtendedKeyUsageOID.CLIENT_AUTH, "emailProtection": ExtendedKeyUsageOID.EMAIL_PROTECTION}
 _PURPOSES_HELP = f"Constrain the issuing CA to this extended key usage: {' or '.join(_PURPOSES)}; may be repeated."
 _MAIL_DOMAINS_HELP = "Constrain it to mail addresses at this host; with a leading dot, at every host below. May be repeated."
+_CSR_HELP = "Stand under an existing root: make a certificate request instead of a root, for signetry ca install to complete."
 _DNS_DOMAINS_HELP = "Constrain it to DNS names in this domain; may be repeated."
 
 
@@ -35,16 +36,16 @@ def init(
     purpose: Annotated[list[str], typer.Option(help=_PURPOSES_HELP)] = [],  # noqa: B006 - typer copies it
     mail_domain: Annotated[list[str], typer.Option(help=_MAIL_DOMAINS_HELP)] = [],  # noqa: B006 - as above
     dns_domain: Annotated[list[str], typer.Option(help=_DNS_DOMAINS_HELP)] = [],  # noqa: B006 - as above
+    csr: Annotated[bool, typer.Option("--csr", help=_CSR_HELP)] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Create the state directory, its keys, the root and the issuing CA. Running it again completes what is missing.
 
     Example: signetry init --organisation "Example Ltd" --public-url http://pki.example.com --mail-domain example.com
+    Example: signetry init --csr, then signetry ca install certnew.p7b
     """
-    if ca_key not in ("", *_ISSUING_KEYS):
-        raise BadRequest(f"--ca-key is one of {', '.join(_ISSUING_KEYS)}")
     constraints = _constraints(purpose, mail_domain, dns_domain)
-    choices = Choices(organisation.strip(), KeyAlgorithm(ca_key) if ca_key else None, constraints)
+    choices = Choices(organisation.strip(), key_of(ca_key), constraints, under_existing_root=csr)
     settings = load_first_settings(public_url=public_url or None)
     written = write_configuration(settings, choices, public_url=public_url)
     settings = load_settings()
@@ -53,42 +54,72 @@ def init(
             f"{configuration_file()} is there already: set public_url in it; the next start re-issues the issuing CA for it",
         )
     house = initialise(settings, choices)
-    issuing = house.authority(hierarchy.ISSUING)
-    emit_record(
-        {
-            "state": str(settings.home),
-            "configuration": str(written or configuration_file()),
-            "public_url": settings.public_url,
+    made: dict[str, object] = {
+        "state": str(settings.home),
+        "configuration": str(written or configuration_file()),
+        "public_url": settings.public_url,
+    }
+    if is_awaiting(house):
+        request = settings.home / f"{hierarchy.ISSUING}.csr"
+        made |= {
+            "request": str(request),
+            "next": f"have {request} signed by the authority above, then: signetry ca install FILE",
+        }
+    else:
+        issuing = house.authority(hierarchy.ISSUING)
+        made |= {
             "issuing_ca": issuing.certificate.subject.rfc4514_string(),
             "valid_until": issuing.certificate.not_valid_after_utc,
             "next": "signetry serve",
-        },
-        as_json=as_json,
-    )
+        }
+    emit_record(made, as_json=as_json)
     house.close()
+
+
+def key_of(text: str) -> KeyAlgorithm | None:
+    """Return the kind of key that --ca-key names, None where it is not given.
+
+    Raises:
+        BadRequest: it is none for an issuing CA.
+    """
+    if text not in ("", *hierarchy.ISSUING_ALGORITHMS):
+        raise BadRequest(f"--ca-key is one of {', '.join(hierarchy.ISSUING_ALGORITHMS)}")
+    return KeyAlgorithm(text) if text else None
+
+
+def mail_domains_of(domains: list[str]) -> tuple[str, ...]:
+    """Return what --mail-domain names, in A-labels. Raises BadRequest."""
+    hosts = [(domain[:1] if domain.startswith(".") else "", domain.removeprefix(".")) for domain in domains]
+    return tuple(dot + normalise_dns_name(host, field="--mail-domain") for dot, host in hosts)
+
+
+def dns_domains_of(domains: list[str]) -> tuple[str, ...]:
+    """Return what --dns-domain names, in A-labels. Raises BadRequest."""
+    return tuple(normalise_dns_name(domain, field="--dns-domain") for domain in domains)
 
 
 def _constraints(purposes: list[str], mail_domains: list[str], dns_domains: list[str]) -> Constraints:
     if unknown := [purpose for purpose in purposes if purpose not in _PURPOSES]:
         raise BadRequest(f"--purpose is {' or '.join(_PURPOSES)}, not {unknown[0]}")
-    hosts = [(domain[:1] if domain.startswith(".") else "", domain.removeprefix(".")) for domain in mail_domains]
     return Constraints(
         purposes=frozenset(_PURPOSES[purpose] for purpose in purposes),
-        mail_domains=tuple(dot + normalise_dns_name(host, field="--mail-domain") for dot, host in hosts),
-        dns_domains=tuple(normalise_dns_name(domain, field="--dns-domain") for domain in dns_domains),
+        mail_domains=mail_domains_of(mail_domains),
+        dns_domains=dns_domains_of(dns_domains),
     )
 
 
 @app.command("list")
 def list_authorities(*, as_json: JsonFlag = False) -> None:
-    """List the authorities, each with its newest certificate."""
+    """List the authorities, ours and those above them, each with its newest certificate."""
     house = open_house()
     with house.transactions.reading() as session:
         records = hierarchy.authorities(session)
-    rows = [
+        awaited = hierarchy.awaiting_certificate(session)
+    rows: list[dict[str, object]] = [
         {
             "name": record.name,
             "issuer": record.issuer or "(self)",
+            "is_ours": record.is_ours,
             "key": record.key_algorithm,
             "subject": record.subject,
             "serial": record.serial,
@@ -97,6 +128,7 @@ def list_authorities(*, as_json: JsonFlag = False) -> None:
         }
         for record in records
     ]
+    rows += [{"name": name, "issuer": "(awaiting its certificate)", "is_ours": True} for name in awaited]
     emit_rows(rows, ("name", "issuer", "key", "subject", "serial", "not_after"), as_json=as_json)
 
 
@@ -114,7 +146,7 @@ def reissue(
     house = open_house()
     public_url = house.settings.public_url
     with house.transactions.reading() as session:
-        due = hierarchy.is_reissue_due(session, CaName(name), public_url)
+        due = is_reissue_due(session, CaName(name), public_url)
     if dry_run:
         emit_record({"authority": name, "public_url": public_url, "due": due}, as_json=as_json)
         return

@@ -2,28 +2,26 @@
 
 import base64
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 from sqlmodel import Session
 
-from ca import revocation, selection
+from ca import selection
 from ca.profiles import profile_named
 from ca.revocation import RevocationReason, RevokedCertificate
 from ca.selection import CertificateSummary, Criteria, Status
-from crl import aia
 from foundation.errors import BadRequest
 from people.devices import device_named
 from people.persons import person_named
+from signetry.administration import certificate_view, revocation, revocation_list
+from signetry.administration.certificate_view import Encoding
+from signetry.administration.rehearsal import perform
+from signetry.administration.revocation import Choice, RevocationOrder, parse_date, parse_reason
 from signetry.assembly import House, open_house
-from signetry.cli import certificate_view, revocation_list
 from signetry.cli.durations import parse_duration
 from signetry.cli.output import JsonFlag, emit_json, emit_record, emit_rows
 from signetry.cli.progress import progress_bar
@@ -38,23 +36,7 @@ _CHANGED = ("serial", "outcome", "reason", "revoked_at", "subject")
 _CRL_NOTE = "The running service publishes the new CRL within a second; signetry crl issue does so at once."
 
 
-_REASON_HELP = f"Why, by its name in RFC 5280: {', '.join(revocation_list.REASONS)}."
-
-
-class ExportFormat(StrEnum):
-    """What ``cert export`` writes: the certificate as PEM or DER, or PEM followed by its issuers'."""
-
-    PEM = "pem"
-    DER = "der"
-    CHAIN = "chain"
-
-
-class _DryRun(Exception):
-    """Carries what would have happened out of a transaction that must not happen."""
-
-    def __init__(self, states: list[RevokedCertificate]) -> None:
-        super().__init__()
-        self.states = states
+_REASON_HELP = f"Why, by its name in RFC 5280: {', '.join(revocation.REASONS)}."
 
 
 @app.command("list")
@@ -102,9 +84,7 @@ def show(serial: Serial, *, as_json: JsonFlag = False) -> None:
 def export(
     serial: Serial,
     *,
-    encoding: Annotated[
-        ExportFormat, typer.Option("--format", help="PEM, DER, or PEM with the issuers behind.")
-    ] = ExportFormat.PEM,
+    encoding: Annotated[Encoding, typer.Option("--format", help="PEM, DER, or PEM with the issuers behind.")] = Encoding.PEM,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to; standard output without it.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -112,11 +92,11 @@ def export(
     house = open_house()
     with house.transactions.reading() as session:
         certificate = selection.by_serial(session, serial, now=house.clock.now())
-        data = _exported(session, certificate, encoding)
+        data = certificate_view.exported(session, certificate, encoding)
     if out:
         out.write_bytes(data)
     if as_json:
-        text = base64.b64encode(data).decode() if encoding is ExportFormat.DER else data.decode()
+        text = base64.b64encode(data).decode() if encoding is Encoding.DER else data.decode()
         emit_json({"serial": certificate.serial, "format": str(encoding), "file": out and str(out), "certificate": text})
     elif not out:
         typer.echo(data, nl=False)
@@ -146,29 +126,22 @@ def revoke(  # noqa: PLR0913 - one parameter an option
     """
     if sum(map(bool, (serials, upn or device, csv))) != 1:
         raise BadRequest("give serial numbers, or --upn or --device, or --csv")
-    why = revocation_list.parse_reason(reason)
-    since = revocation_list.parse_date(invalidity_date) if invalidity_date else None
+    order = RevocationOrder(parse_reason(reason), parse_date(invalidity_date) if invalidity_date else None)
     house = open_house()
     if csv:
-        _revoke_file(house, csv, why, since, dry_run=dry_run, as_json=as_json)
+        _revoke_file(house, csv, order, dry_run=dry_run, as_json=as_json)
         return
-    chosen = _of_serials(house, serials) if serials else _of_owner(house, upn, device)
+    with house.transactions.reading() as session:
+        chosen = revocation.chosen(session, house, Choice(tuple(serials or ()), upn, device))
     if not chosen:
         typer.echo("nothing to revoke", err=True)
     elif not serials and not dry_run:
         _confirm(chosen, yes=yes)
-    ids = [certificate.id for certificate in chosen]
+    # What was shown is what is revoked, whatever has been issued since.
+    choice = Choice(tuple(certificate.serial for certificate in chosen)) if chosen else None
 
     def act(session: Session) -> list[RevokedCertificate]:
-        return revocation.revoke(
-            session,
-            ids,
-            why,
-            invalidity_date=since,
-            actor=house.actor,
-            now=house.clock.now(),
-            listeners=house.revocation_listeners,
-        )
+        return revocation.revoke(session, house, choice, order) if choice else []
 
     _carry_out(house, act, dry_run=dry_run, as_json=as_json)
 
@@ -177,52 +150,17 @@ def revoke(  # noqa: PLR0913 - one parameter an option
 def hold(serials: Serials, *, as_json: JsonFlag = False) -> None:
     """Put certificates on hold: revoked until they are released, or revoked for good."""
     house = open_house()
-    ids = [certificate.id for certificate in _of_serials(house, serials)]
-
-    def act(session: Session) -> list[RevokedCertificate]:
-        now = house.clock.now()
-        return revocation.hold(session, ids, actor=house.actor, now=now, listeners=house.revocation_listeners)
-
-    _carry_out(house, act, as_json=as_json)
+    _carry_out(house, lambda session: revocation.hold(session, house, Choice(tuple(serials))), as_json=as_json)
 
 
 @app.command()
 def release(serials: Serials, *, as_json: JsonFlag = False) -> None:
     """Take certificates off hold."""
     house = open_house()
-    ids = [certificate.id for certificate in _of_serials(house, serials)]
-
-    def act(session: Session) -> list[RevokedCertificate]:
-        now = house.clock.now()
-        return revocation.release(session, ids, actor=house.actor, now=now, listeners=house.revocation_listeners)
-
-    _carry_out(house, act, as_json=as_json)
+    _carry_out(house, lambda session: revocation.release(session, house, Choice(tuple(serials))), as_json=as_json)
 
 
-def _exported(session: Session, certificate: CertificateSummary, encoding: ExportFormat) -> bytes:
-    der = selection.encoded(session, certificate.id)
-    if encoding is ExportFormat.DER:
-        return der
-    issuers = aia.chain(session, certificate.authority) if encoding is ExportFormat.CHAIN else ()
-    ders = [der, *(issuer.der for issuer in issuers if issuer.der != der)]
-    return b"".join(x509.load_der_x509_certificate(each).public_bytes(Encoding.PEM) for each in ders)
-
-
-def _of_serials(house: House, serials: list[str]) -> list[CertificateSummary]:
-    with house.transactions.reading() as session:
-        return [selection.by_serial(session, serial, now=house.clock.now()) for serial in serials]
-
-
-def _of_owner(house: House, upn: str, device: str) -> list[CertificateSummary]:
-    with house.transactions.reading() as session:
-        criteria = Criteria(
-            person_id=person_named(session, upn).id if upn else None,
-            device_id=device_named(session, device).id if device else None,
-        )
-        return list(selection.revocable(session, criteria, now=house.clock.now()))
-
-
-def _confirm(chosen: list[CertificateSummary], *, yes: bool) -> None:
+def _confirm(chosen: Sequence[CertificateSummary], *, yes: bool) -> None:
     """Let whoever sits at a terminal and named no serial number see what that means; a program has nobody to ask."""
     if yes or not sys.stdin.isatty():
         return
@@ -238,20 +176,11 @@ def _carry_out(
     dry_run: bool = False,
     as_json: bool,
 ) -> None:
-    def tried(session: Session) -> list[RevokedCertificate]:
-        states = act(session)
-        if dry_run:
-            raise _DryRun(states)
-        return states
-
-    try:
-        states = house.transactions.write(tried)
-    except _DryRun as undone:
-        states = undone.states
+    states = house.transactions.write(lambda session: perform(session, act, dry_run=dry_run))
     rows = [
         {
             "serial": state.serial,
-            "outcome": revocation_list.outcome_of(state),
+            "outcome": revocation.outcome_of(state),
             "reason": state.reason and str(state.reason),
             "revoked_at": state.revoked_at,
             "invalidity_date": state.invalidity_date,
@@ -264,12 +193,10 @@ def _carry_out(
     _conclude(changed=any(state.changed for state in states), dry_run=dry_run)
 
 
-def _revoke_file(
-    house: House, path: Path, reason: RevocationReason, since: datetime | None, *, dry_run: bool, as_json: bool
-) -> None:
-    lines = revocation_list.read(path)
+def _revoke_file(house: House, path: Path, order: RevocationOrder, *, dry_run: bool, as_json: bool) -> None:
+    lines = revocation_list.parse(path.read_bytes(), name=str(path))
     with progress_bar("revoking") as progress:
-        outcomes = revocation_list.revoke_lines(house, lines, reason, since, dry_run=dry_run, progress=progress)
+        outcomes = revocation_list.revoke_lines(house, lines, order, dry_run=dry_run, progress=progress)
     emit_rows([asdict(outcome) for outcome in outcomes], ("line", "serial", "outcome", "reason", "problem"), as_json=as_json)
     refused = sum(outcome.outcome == "refused" for outcome in outcomes)
     _conclude(changed=any(outcome.outcome in ("revoked", "held") for outcome in outcomes), dry_run=dry_run)

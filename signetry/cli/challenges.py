@@ -3,15 +3,9 @@
 from typing import Annotated
 
 import typer
-from sqlmodel import Session
 
-from ca.authorisation import DeviceId, PersonId, ProfileName
-from ca.profiles import DEVICE_PROFILES
-from foundation.errors import BadRequest, RefusedByPolicy
-from people.activity import require_active
-from people.devices import device_named
-from people.persons import person_named
-from scep import challenge
+from foundation.errors import BadRequest
+from signetry.administration.challenges import ChallengeRequest, HolderMissing, mint
 from signetry.assembly import open_house
 from signetry.cli.durations import parse_duration
 from signetry.cli.output import JsonFlag, emit_json
@@ -35,36 +29,13 @@ def create(
     Example: signetry challenge create --upn alice@example.com --profile identity --ttl 15m
     """
     house = open_house()
-    lifetime = parse_duration(ttl)
-    now = house.clock.now()
-    allowed = house.endpoint(endpoint)
-    if profile not in allowed.profiles:
-        raise RefusedByPolicy(f"endpoint {endpoint} issues {', '.join(sorted(allowed.profiles))}, not {profile}")
-
-    def act(session: Session) -> tuple[str, ...]:
-        carried = device_named(session, device) if device else None
-        person = person_named(session, upn) if upn else None
-        if person is None and profile not in DEVICE_PROFILES:
-            raise BadRequest(f"a certificate of profile {profile} is a person's: say whose with --upn")
-        if carried is None and profile in DEVICE_PROFILES:
-            raise BadRequest(f"a certificate of profile {profile} is a device's: say which with --device")
-        if person and carried and carried.owner_id not in (None, person.id):
-            raise RefusedByPolicy(f"device {carried.name} belongs to {carried.owner}, not to {person.upn}")
-        # Minting for somebody who could not redeem it would only postpone the refusal to the phone.
-        require_active(session, person=person.id if person else None, device=carried.id if carried else None)
-        order = challenge.ChallengeOrder(
-            endpoint=allowed.name,
-            profile=ProfileName(profile),
-            person=PersonId(person.id) if person else None,
-            device=DeviceId(carried.id) if carried else None,
-            count=count,
-            lifetime=lifetime,
-        )
-        return challenge.mint(session, order, actor=house.actor, now=now)
-
-    minted = house.transactions.write(act)
+    request = ChallengeRequest(endpoint, profile, upn, device, count, parse_duration(ttl))
+    try:
+        minted = house.transactions.write(lambda session: mint(session, house, request))
+    except HolderMissing as missing:
+        raise BadRequest(f"{missing} with --{missing.field}") from None
     if as_json:
-        expires = now + lifetime
-        emit_json([{"challenge": text, "endpoint": endpoint, "profile": profile, "expires_at": expires} for text in minted])
+        known = {"endpoint": minted.endpoint, "profile": minted.profile, "expires_at": minted.expires_at}
+        emit_json([{"challenge": text, **known} for text in minted.challenges])
     else:
-        typer.echo("\n".join(minted))
+        typer.echo("\n".join(minted.challenges))

@@ -1,5 +1,7 @@
 """``signetry doctor``."""
 
+from pathlib import Path
+
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -8,6 +10,7 @@ from foundation.errors import SignetryError
 from signetry.assembly import open_house
 from signetry.cli.output import JsonFlag, emit_json
 from signetry.doctor import Finding, examine
+from signetry.settings import Settings, load_settings
 
 _MARKS = {"ok": "[green]ok[/]     ", "warning": "[yellow]warning[/]", "error": "[red]error[/]  "}
 
@@ -29,7 +32,12 @@ def doctor(*, as_json: JsonFlag = False) -> None:
 
 def _examine() -> list[Finding]:
     try:
-        house = open_house()
+        settings = load_settings()
+        if settings.key_passphrase_file.exists() and (missing := _missing_database(settings)):
+            # Opening it would make an empty one, where whoever mistyped its path would find it.
+            advice = "is database_url right? signetry init makes a new one"
+            return [Finding("database", "error", f"{missing} does not exist", advice)]
+        house = open_house(settings)
     except SignetryError as error:
         # A door that does not open is what a doctor is called for.
         return [Finding("installation", "error", str(error))]
@@ -37,3 +45,10 @@ def _examine() -> list[Finding]:
         return examine(house)
     finally:
         house.close()
+
+
+def _missing_database(settings: Settings) -> Path | None:
+    if settings.database.get_backend_name() != "sqlite":
+        return None
+    path = Path(str(settings.database.database))
+    return None if path.exists() else path

@@ -8,12 +8,30 @@ import typer
 
 from foundation.errors import BadRequest, SignetryError
 from signetry import logging
-from signetry.cli import authority, certificates, challenges, crl, devices, doctor, enrolment, groups, people, service
+from signetry.cli import (
+    authority,
+    certificates,
+    challenges,
+    crl,
+    devices,
+    doctor,
+    enrolment,
+    groups,
+    hierarchy,
+    ldap,
+    people,
+    service,
+    tokens,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+authority.app.command("create")(hierarchy.create)
+authority.app.command("csr")(hierarchy.csr)
+authority.app.command("install")(hierarchy.install)
+authority.app.command("export")(hierarchy.export)
 app.add_typer(authority.app, name="ca")
 app.add_typer(people.app, name="person")
 app.add_typer(groups.app, name="group")
@@ -21,6 +39,8 @@ app.add_typer(devices.app, name="device")
 app.add_typer(challenges.app, name="challenge")
 app.add_typer(certificates.app, name="cert")
 app.add_typer(crl.app, name="crl")
+app.add_typer(ldap.app, name="ldap")
+app.add_typer(tokens.app, name="token")
 app.command("init")(authority.init)
 app.command("serve")(service.serve)
 app.command("doctor")(doctor.doctor)

@@ -1,31 +1,29 @@
 """``signetry person``: who has a mailbox here."""
 
-from dataclasses import asdict, replace
-from typing import Annotated, Any
+from dataclasses import asdict
+from typing import Annotated
 
 import typer
 from sqlmodel import Session
 
-from people.addresses import normalise_email
 from people.csv_import import PersonImport
 from people.csv_rows import ENCODINGS
-from people.errors import UnknownAddress
-from people.offboarding import Departure
-from people.offboarding import offboard as offboard_person
 from people.person import PersonFields, PersonRecord
 from people.persons import (
     PersonFilter,
     add_person,
-    change_person,
     deactivate_person,
     list_persons,
     person_named,
     reactivate_person,
 )
+from signetry.administration.persons import Offboarded
+from signetry.administration.persons import change as change_someone
+from signetry.administration.persons import offboard as offboard_someone
+from signetry.administration.rehearsal import perform
 from signetry.assembly import open_house
 from signetry.cli.output import JsonFlag, emit_json, emit_record, emit_rows
 from signetry.cli.progress import progress_bar
-from signetry.departures import revoke_certificates
 
 app = typer.Typer(no_args_is_help=True, help="Persons: their UPN, mail addresses and names.")
 
@@ -161,15 +159,11 @@ def change(  # noqa: PLR0913 - one parameter an option
         "sid": sid,
         "language": language,
     }
-    # "Any": replace() takes the fields by name, each of its own type.
-    changes: dict[str, Any] = {field: value for field, value in given.items() if value is not None}
+    changes = {field: value for field, value in given.items() if value is not None}
     house = open_house()
 
     def act(session: Session) -> PersonRecord:
-        person = person_named(session, who)
-        aliases = _with_aliases(person, add_alias or (), remove_alias or ())
-        wanted = replace(person.fields, aliases=aliases, **changes)
-        return change_person(session, person.id, wanted, actor=house.actor, now=house.clock.now())
+        return change_someone(session, house, who, changes, added=add_alias or (), removed=remove_alias or ())
 
     emit_record(_shown(house.transactions.write(act)), as_json=as_json)
 
@@ -187,22 +181,23 @@ def activate(who: Who, *, as_json: JsonFlag = False) -> None:
 
 
 @app.command()
-def offboard(who: Who, *, as_json: JsonFlag = False) -> None:
+def offboard(
+    who: Who,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would happen.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
     """Somebody leaves: deactivate them and their devices, and revoke every certificate of theirs."""
     house = open_house()
 
-    def act(session: Session) -> dict[str, object]:
-        revoked: list[str] = []
+    def act(session: Session) -> Offboarded:
+        return offboard_someone(session, house, who)
 
-        def take_back(session: Session, departure: Departure) -> None:
-            revoked.extend(revoke_certificates(session, departure, house.revocation_listeners))
-
-        person = person_named(session, who)
-        departure = offboard_person(session, person.id, [take_back], actor=house.actor, now=house.clock.now())
-        devices = [device.name for device in departure.devices]
-        return {**_shown(departure.person), "devices": devices, "revoked": revoked}
-
-    emit_record(house.transactions.write(act), as_json=as_json)
+    gone = house.transactions.write(lambda session: perform(session, act, dry_run=dry_run))
+    devices = [device.name for device in gone.devices]
+    emit_record({**_shown(gone.person), "devices": devices, "revoked": list(gone.revoked)}, as_json=as_json)
+    if dry_run:
+        typer.echo("dry run: nothing was changed", err=True)
 
 
 @app.command("import", help=_IMPORT_HELP)
@@ -223,6 +218,7 @@ def import_(
             encoding=encoding,
             dry_run=dry_run,
             progress=progress,
+            listeners=house.person_listeners,
         ).run(file)
     if as_json:
         emit_json({**asdict(report), "refused": report.refused})
@@ -249,12 +245,3 @@ def _switch(who: str, *, active: bool, as_json: bool) -> None:
         return switch(session, person_named(session, who).id, actor=house.actor, now=house.clock.now())
 
     emit_record(_shown(house.transactions.write(act)), as_json=as_json)
-
-
-def _with_aliases(
-    person: PersonRecord, added: list[str] | tuple[str, ...], removed: list[str] | tuple[str, ...]
-) -> tuple[str, ...]:
-    unwanted = {normalise_email(alias, field="remove-alias") for alias in removed}
-    for alias in unwanted.difference(person.aliases):
-        raise UnknownAddress(f"{alias} is not an alias of {person.upn}")
-    return (*(alias for alias in person.aliases if alias not in unwanted), *added)

@@ -32,6 +32,7 @@ def serve(
         tls.ensure(settings, house.clock)
         house.follow_public_url()
         house.transactions.write(lambda session: publication.ensure_schedules(session, house.clock.now()))
+        house.directories.take_note()
     finally:
         house.close()
     # Another terminal knows nothing of this one's environment.

@@ -135,9 +135,10 @@ def test_offboarding_revokes_what_speaks_for_the_person_and_their_devices(home: 
 
     store = database(home)
     store.write(prepare)
-    gone = answer(people.app, "offboard", "taro@example.com")
-    assert (gone["active"], gone["devices"], sorted(gone["revoked"])) == (False, ["taro-iphone"], ["0a", "0b", "0f"])
-    assert answer(devices.app, "show", "taro-iphone")["active"] is False
+    for arguments, stays_active in ((["--dry-run"], True), ([], False)):
+        gone = answer(people.app, "offboard", "taro@example.com", *arguments)
+        assert (gone["active"], gone["devices"], sorted(gone["revoked"])) == (False, ["taro-iphone"], ["0a", "0b", "0f"])
+        assert answer(devices.app, "show", "taro-iphone")["active"] is stays_active
     with store.reading() as session:
         rows = session.exec(select(Certificate).order_by(col(Certificate.serial))).all()
         reasons = {row.serial: row.revocation_reason for row in rows}

@@ -2,18 +2,29 @@
 
 import hashlib
 from dataclasses import asdict
+from enum import StrEnum
 from typing import Any
 
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from sqlmodel import Session, col, select
 
 from audit.records import AuditEvent
 from ca.certified import names_in
 from ca.selection import CertificateSummary, encoded
+from crl import aia
 from people.devices import find_device_for_enrolment
 from people.persons import find_person_for_enrolment
 from scep.records import Enrolment
+
+
+class Encoding(StrEnum):
+    """How a certificate is written to a file: PEM, DER, or PEM followed by its issuers'."""
+
+    PEM = "pem"
+    DER = "der"
+    CHAIN = "chain"
 
 
 def summary(session: Session, certificate: CertificateSummary) -> dict[str, Any]:
@@ -72,6 +83,16 @@ def full(session: Session, certificate: CertificateSummary) -> dict[str, Any]:
         "transaction_id": enrolment and enrolment.transaction_id,
         "sha256": hashlib.sha256(der).hexdigest(),
     }
+
+
+def exported(session: Session, certificate: CertificateSummary, encoding: Encoding) -> bytes:
+    """Return the certificate as a file of this encoding. Raises UnknownCertificate."""
+    der = encoded(session, certificate.id)
+    if encoding is Encoding.DER:
+        return der
+    issuers = aia.chain(session, certificate.authority) if encoding is Encoding.CHAIN else ()
+    ders = [der, *(issuer.der for issuer in issuers if issuer.der != der)]
+    return b"".join(x509.load_der_x509_certificate(each).public_bytes(serialization.Encoding.PEM) for each in ders)
 
 
 def key_text(certificate: x509.Certificate) -> str:

@@ -1,0 +1,103 @@
+"""Who may do what: the roles of tokens, and the permissions that routes ask for.
+
+Source: design.md section 5. A permission says nothing of an ``mdm`` token's scope (endpoints, profiles, a group): the routes that
+such a token reaches narrow what they find to it.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """What a token is for."""
+
+    ADMIN = "admin"
+    """Configuration and people: everything but what needs two."""
+    OFFICER = "officer"
+    """A named person who revokes, and hands out challenges."""
+    RECOVERY = "recovery"
+    """A named person who takes part in recovering archived keys."""
+    AUDITOR = "auditor"
+    """Reads everything, changes nothing."""
+    MDM = "mdm"
+    """A device management, limited to endpoints, profiles and a group."""
+
+
+class Permission(StrEnum):
+    """What a route asks of its caller; every route of the API asks for exactly one."""
+
+    KNOW_ONESELF = "know-oneself"
+    READ_PERSONS = "read-persons"
+    CHANGE_PERSONS = "change-persons"
+    OFFBOARD_PERSONS = "offboard-persons"
+    READ_GROUPS = "read-groups"
+    CHANGE_GROUPS = "change-groups"
+    READ_DEVICES = "read-devices"
+    REGISTER_DEVICES = "register-devices"
+    CHANGE_DEVICES = "change-devices"
+    MINT_CHALLENGES = "mint-challenges"
+    READ_CERTIFICATES = "read-certificates"
+    REVOKE_CERTIFICATES = "revoke-certificates"
+    HOLD_CERTIFICATES = "hold-certificates"
+    READ_AUTHORITIES = "read-authorities"
+    CHANGE_AUTHORITIES = "change-authorities"
+    READ_ENDPOINTS = "read-endpoints"
+    READ_CRLS = "read-crls"
+    ISSUE_CRLS = "issue-crls"
+    READ_DIRECTORIES = "read-directories"
+    PUBLISH_TO_DIRECTORIES = "publish-to-directories"
+    READ_TOKENS = "read-tokens"
+    CHANGE_TOKENS = "change-tokens"
+    READ_AUDIT_EVENTS = "read-audit-events"
+    READ_FINDINGS = "read-findings"
+
+
+_P = Permission
+
+_READING = frozenset(
+    {
+        _P.KNOW_ONESELF,
+        _P.READ_PERSONS,
+        _P.READ_GROUPS,
+        _P.READ_DEVICES,
+        _P.READ_CERTIFICATES,
+        _P.READ_AUTHORITIES,
+        _P.READ_ENDPOINTS,
+        _P.READ_CRLS,
+        _P.READ_DIRECTORIES,
+        _P.READ_AUDIT_EVENTS,
+        _P.READ_FINDINGS,
+    },
+)
+
+# The one table. docs/api.md shows it to people, and a test holds the two together.
+PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
+    Role.ADMIN: frozenset(Permission),
+    Role.OFFICER: _READING
+    | {
+        _P.OFFBOARD_PERSONS,
+        _P.REGISTER_DEVICES,
+        _P.CHANGE_DEVICES,
+        _P.MINT_CHALLENGES,
+        _P.REVOKE_CERTIFICATES,
+        _P.HOLD_CERTIFICATES,
+    },
+    Role.RECOVERY: frozenset({_P.KNOW_ONESELF, _P.READ_PERSONS, _P.READ_CERTIFICATES}),
+    Role.AUDITOR: _READING | {_P.READ_TOKENS},
+    Role.MDM: frozenset(
+        {
+            _P.KNOW_ONESELF,
+            _P.READ_PERSONS,
+            _P.READ_DEVICES,
+            _P.REGISTER_DEVICES,
+            _P.MINT_CHALLENGES,
+            _P.READ_CERTIFICATES,
+            _P.REVOKE_CERTIFICATES,
+        },
+    ),
+}
+
+
+def roles_with(permission: Permission) -> tuple[Role, ...]:
+    """Return the roles that have ``permission``."""
+    return tuple(role for role in Role if permission in PERMISSIONS[role])

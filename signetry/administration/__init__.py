@@ -1,0 +1,1 @@
+"""What administrators do, each act once: the command line and the API call the same."""

@@ -1,0 +1,94 @@
+"""What the command line does, the API does: a command that is added needs its operation, or a reason to have none."""
+
+from collections.abc import Iterator, Mapping
+
+import typer.main
+from typer.core import TyperGroup
+
+from signetry.api.app import ROUTERS
+from signetry.api.routing import ApiRoute
+from signetry.cli.main import app
+
+OPERATIONS: Mapping[str, tuple[str, ...]] = {
+    "person add": ("POST /persons",),
+    "person show": ("GET /persons/{person}",),
+    "person list": ("GET /persons",),
+    "person change": (
+        "PATCH /persons/{person}",
+        "PUT /persons/{person}/aliases/{email}",
+        "DELETE /persons/{person}/aliases/{email}",
+    ),
+    "person deactivate": ("POST /persons/{person}/deactivate",),
+    "person activate": ("POST /persons/{person}/activate",),
+    "person offboard": ("POST /persons/{person}/offboard",),
+    "person import": ("POST /imports/persons",),
+    "group add": ("POST /groups",),
+    "group list": ("GET /groups",),
+    "group show": ("GET /groups/{group}", "GET /groups/{group}/members"),
+    "group add-member": ("PUT /groups/{group}/members/{person}",),
+    "group remove-member": ("DELETE /groups/{group}/members/{person}",),
+    "group remove": ("DELETE /groups/{group}",),
+    "device add": ("POST /devices",),
+    "device show": ("GET /devices/{device}",),
+    "device list": ("GET /devices",),
+    "device change": ("PATCH /devices/{device}",),
+    "device deactivate": ("POST /devices/{device}/deactivate",),
+    "device activate": ("POST /devices/{device}/activate",),
+    "challenge create": ("POST /challenges",),
+    "cert list": ("GET /certificates",),
+    "cert show": ("GET /certificates/{serial}",),
+    "cert export": ("GET /certificates/{serial}/pem", "GET /certificates/{serial}/der", "GET /certificates/{serial}/chain"),
+    "cert revoke": ("POST /certificates/{serial}/revoke", "POST /revocations", "POST /imports/revocations"),
+    "cert hold": ("POST /certificates/{serial}/hold",),
+    "cert release": ("POST /certificates/{serial}/release",),
+    "ca list": ("GET /authorities", "GET /authorities/{ca}"),
+    "ca create": ("PUT /authorities/{ca}",),
+    "ca csr": ("GET /authorities/{ca}/csr",),
+    "ca install": ("POST /authorities/{ca}/install",),
+    "ca reissue": ("POST /authorities/{ca}/reissue",),
+    "ca export": ("GET /authorities/{ca}/pem", "GET /authorities/{ca}/p7c", "GET /authorities/{ca}/sst"),
+    "crl issue": ("POST /crls", "POST /crls/{ca}/issue"),
+    "crl show": ("GET /crls", "GET /crls/{ca}", "GET /crls/{ca}/entries", "GET /crls/{ca}/pem"),
+    "ldap publish": ("POST /directories/{directory}/publish",),
+    "ldap status": ("GET /directories", "GET /directories/{directory}"),
+    "ldap check": ("GET /directories/{directory}/differences",),
+    "token create": ("POST /tokens",),
+    "token list": ("GET /tokens", "GET /tokens/{token_id}"),
+    "token revoke": ("POST /tokens/{token_id}/revoke",),
+    "doctor": ("GET /doctor",),
+}
+LOCAL: Mapping[str, str] = {
+    "init": "makes the installation, before there is a service to ask",
+    "serve": "is the service",
+    "demo": "is a client of the running service",
+    "enrol": "is a SCEP client: its key stays where it runs",
+}
+# What the command line has no command for.
+API_ONLY = {"GET /whoami", "GET /endpoints", "GET /endpoints/{endpoint}", "GET /audit-events"}
+
+
+def commands(group: TyperGroup, path: str = "") -> Iterator[str]:
+    for name, command in group.commands.items():
+        if isinstance(command, TyperGroup):
+            yield from commands(command, f"{path}{name} ")
+        else:
+            yield path + name
+
+
+def operations() -> Iterator[str]:
+    for router in ROUTERS:
+        for route in router.routes:
+            assert isinstance(route, ApiRoute)
+            yield from (f"{method} {route.path}" for method in route.methods or ())
+
+
+def test_every_command_has_an_operation_or_a_reason_to_have_none() -> None:
+    root = typer.main.get_command(app)
+    assert isinstance(root, TyperGroup)
+    assert set(commands(root)) == OPERATIONS.keys() | LOCAL.keys()
+    assert not OPERATIONS.keys() & LOCAL.keys()
+
+
+def test_every_operation_is_a_commands_or_known_to_have_none() -> None:
+    of_commands = {operation for each in OPERATIONS.values() for operation in each}
+    assert set(operations()) == of_commands | API_ONLY
