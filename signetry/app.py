@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from foundation.errors import BadRequest, Conflict, NotAuthorised, NotFound, RefusedByPolicy, SignetryError, Unavailable
 from signetry.logging import log_reference
+from signetry.transport import TransportPolicy, with_client_address
 
 _log = structlog.get_logger("signetry.http")
 
@@ -28,16 +29,6 @@ _STATUS: dict[type[SignetryError], int] = {
     RefusedByPolicy: 422,
     Unavailable: 503,
 }
-
-# What browsers must not do with answers of the device and administrative listeners. No Strict-Transport-Security: it would bind
-# every port of a host name, and the public listener is plain HTTP for good reasons.
-_BROWSER_HEADERS = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'"),
-    (b"cache-control", b"no-store"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +43,19 @@ def _nothing() -> None:
     """Start or stop nothing."""
 
 
+# Told of each request that was answered: the listener, the status (0 where none was sent) and the request's scope.
+ResponseObserver = Callable[[str, int, Scope], None]
+
+
+def _unobserved(_listener: str, _status: int, _scope: Scope) -> None:
+    """Tell nobody."""
+
+
 @dataclass(frozen=True, slots=True)
 class WebParts:
     """What a web process serves: the composition root builds it, the three applications mount it.
 
-    ``start`` runs before the first request is taken, ``stop`` after the last one is answered.
+    ``start`` runs before the first request is taken, ``stop`` after the last one is answered; ``observer`` is told of each.
     """
 
     public_routes: Sequence[BaseRoute] = ()
@@ -65,24 +64,28 @@ class WebParts:
     readiness: Sequence[ReadinessCheck] = ()
     start: Callable[[], None] = _nothing
     stop: Callable[[], None] = _nothing
+    observer: ResponseObserver = _unobserved
+
+
+_SAYING_NOTHING = TransportPolicy()
 
 
 def public_app(parts: WebParts) -> ASGIApp:
     """Return what the public listener serves: SCEP, CRLs, issuer certificates, health."""
     app = Starlette(routes=[*_health(parts), *parts.public_routes], exception_handlers=_HANDLERS)
-    return Guard(app, listener="public")
+    return Guard(app, listener="public", observer=parts.observer)
 
 
-def device_app(parts: WebParts) -> ASGIApp:
+def device_app(parts: WebParts, policy: TransportPolicy = _SAYING_NOTHING) -> ASGIApp:
     """Return what phones and persons reach over HTTPS."""
     app = Starlette(routes=[*_health(parts), *parts.device_routes], exception_handlers=_HANDLERS)
-    return Guard(app, listener="device", headers=_BROWSER_HEADERS)
+    return Guard(app, listener="device", policy=policy, observer=parts.observer)
 
 
-def admin_app(parts: WebParts) -> ASGIApp:
+def admin_app(parts: WebParts, policy: TransportPolicy = _SAYING_NOTHING) -> ASGIApp:
     """Return what administrators reach over HTTPS."""
     app = Starlette(routes=[*_health(parts), *parts.admin_routes], exception_handlers=_HANDLERS)
-    return Guard(app, listener="admin", headers=_BROWSER_HEADERS)
+    return Guard(app, listener="admin", policy=policy, observer=parts.observer)
 
 
 def _health(parts: WebParts) -> list[Route]:
@@ -144,27 +147,39 @@ _HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, A
 
 
 class Guard:
-    """Around a whole application: adds headers, logs each request at ``debug`` without its query, and ends every exception.
+    """Around a whole application: headers on a TLS listener, a line for each request at ``debug``, an end to every exception.
+
+    The line is without the query.
 
     Starlette answers an unknown exception and then raises it again, for the server to log; ``_defect`` has done that.
     """
 
-    def __init__(self, app: ASGIApp, *, listener: str, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        listener: str,
+        policy: TransportPolicy | None = None,
+        observer: ResponseObserver = _unobserved,
+    ) -> None:
         self._app = app
+        self._observer = observer
         self._listener = listener
-        self._headers = headers
+        self._policy = policy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         started = time.monotonic()
         status = 0
+        with_client_address(scope)
+        headers = self._policy.headers(scope["headers"]) if self._policy else ()
 
         async def answer(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 present = {name for name, _ in message["headers"]}
-                message["headers"] = [*message["headers"], *(item for item in self._headers if item[0] not in present)]
+                message["headers"] = [*message["headers"], *(item for item in headers if item[0] not in present)]
             await send(message)
 
         try:
@@ -174,6 +189,7 @@ class Guard:
             if status == 0:
                 raise
         finally:
+            self._observer(self._listener, status, scope)
             milliseconds = round((time.monotonic() - started) * 1000, 1)
             client = (scope.get("client") or ("",))[0]
             _log.debug(

@@ -3,18 +3,21 @@
 ``House`` is what commands work with; ``web_parts`` what a web process serves; ``jobs`` what the worker does.
 """
 
-import getpass
+import os
+import pwd
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property, partial
+from typing import Self
 
 from sqlmodel import Session, col, select
+from starlette.types import Scope
 
 from audit.log import Actor
-from ca import hierarchy, ra_keys
+from ca import hierarchy, ra_keys, reissue
 from ca.authorisation import CaName, ProfileName
-from ca.errors import UnknownAuthority
+from ca.errors import CertificateAwaited, UnknownAuthority
 from ca.issuance import IssuanceListener, IssuingAuthority
 from ca.keys import FileKeyStore, KeyStore
 from ca.records import CertificationAuthority
@@ -26,14 +29,19 @@ from crl.publication import Freshness, PublicationSettings
 from foundation.clock import Clock, SystemClock
 from foundation.errors import NotFound, SignetryError, Unavailable
 from foundation.transactions import Transactions
+from people.persons import PersonListener
 from scep import http as scep_http
 from scep.endpoint import Endpoint, UnknownEndpoint
 from scep.enrolment import Enroller
 from scep.responder import Responder
+from signetry import tls
+from signetry.access import answers
 from signetry.app import ReadinessCheck, WebParts
 from signetry.authorities import Authorities
 from signetry.database import Database, open_database
+from signetry.directories import Directories, directory
 from signetry.files import read_secret
+from signetry.instruments import Instruments
 from signetry.jobs import Job
 from signetry.settings import Settings, load_settings
 
@@ -42,6 +50,10 @@ from signetry.settings import Settings, load_settings
 SCEP_THREADS = 4
 # They are renewed a month before their end; besides, every change of the database is an occasion to look.
 _RA_KEYS_LOOKED_AT_EVERY = timedelta(hours=1)
+# The service's own TLS certificate is renewed a month before its end, too.
+_TLS_LOOKED_AT_EVERY = timedelta(hours=1)
+# They are kept for a day; nobody counts on the hour.
+_ANSWERS_SWEPT_EVERY = timedelta(hours=1)
 
 
 class NotInitialised(NotFound):
@@ -60,6 +72,7 @@ class House:
     database: Database
     keystore: KeyStore
     actor: Actor
+    instruments: Instruments = field(default_factory=Instruments)
 
     @property
     def transactions(self) -> Transactions:
@@ -69,7 +82,9 @@ class House:
     @cached_property
     def authorities(self) -> Authorities:
         """The certification authorities with their keys."""
-        return Authorities(self.database, self.keystore, self.clock, self.settings.public_url)
+        return Authorities(
+            self.database, self.keystore, self.clock, self.settings.public_url, observer=self.instruments.key_operation
+        )
 
     @cached_property
     def organisation(self) -> Organisation | None:
@@ -99,12 +114,30 @@ class House:
     @property
     def issuance_listeners(self) -> tuple[IssuanceListener, ...]:
         """Who owes something for every certificate issued; called in the issuing transaction."""
-        return ()
+        return (self.directories.issued,) if self.directories.configured else ()
 
     @property
     def revocation_listeners(self) -> tuple[RevocationListener, ...]:
         """Who owes something for every certificate revoked, held or released: the authority's CRL, first of all."""
-        return (self._owe_crl,)
+        return (self._owe_crl, self.directories.revoked) if self.directories.configured else (self._owe_crl,)
+
+    @property
+    def person_listeners(self) -> tuple[PersonListener, ...]:
+        """Who owes something for every change of what is recorded of a person."""
+        return (self.directories.person_changed,) if self.directories.configured else ()
+
+    @cached_property
+    def directories(self) -> Directories:
+        """The LDAP directories, and what publication to them needs."""
+        return Directories(
+            configured={name: directory(name, each) for name, each in self.settings.directories.items()},
+            transactions=self.database,
+            clock=self.clock,
+            keystore=self.keystore,
+            actor=self.actor,
+            authority=self.authorities.authority,
+            issuers=self._endpoint_authorities,
+        )
 
     @cached_property
     def publication_settings(self) -> PublicationSettings:
@@ -130,19 +163,28 @@ class House:
         """Return a certification authority with its key. Raises UnknownAuthority, KeyUnavailable."""
         return self.authorities.authority(CaName(name))
 
+    def acting_as(self, actor: Actor) -> Self:
+        """Return this house as another actor works with it; what is open, the authorities' keys above all, stays open."""
+        other = replace(self, actor=actor)
+        other.__dict__["authorities"] = self.authorities
+        other.__dict__["directories"] = self.directories
+        return other
+
     def publish_crls(self) -> list[publication.Outcome]:
         """Build and publish every CRL that is due."""
-        return publication.publish_due(self.transactions, self.authorities.by_id, self.clock, self.publication_settings)
+        authorities, listeners = self.authorities.crl_issuer, [self.directories.authority_changed]
+        return publication.publish_due(self.transactions, authorities, self.clock, self.publication_settings, listeners)
 
     def reissue(self, name: CaName, session: Session) -> IssuingAuthority:
         """Certify an issuing CA's key again, under today's public URL, in the transaction of ``session``."""
-        return hierarchy.reissue_issuing(
+        return reissue.reissue_issuing(
             session,
             self.keystore,
             name,
             self.settings.public_url,
             actor=self.actor,
             now=self.clock.now(),
+            listeners=self.issuance_listeners,
         )
 
     def follow_public_url(self) -> list[CaName]:
@@ -156,7 +198,7 @@ class House:
     def is_reissue_due(self, session: Session, name: CaName) -> bool:
         """Say whether an authority's certificate points at an earlier public URL; one that is revoked is not made again."""
         try:
-            return hierarchy.is_reissue_due(session, name, self.settings.public_url)
+            return reissue.is_reissue_due(session, name, self.settings.public_url)
         except UnknownAuthority:
             return False
 
@@ -165,14 +207,20 @@ class House:
 
         Raises:
             NotInitialised: there is no authority yet.
+            CertificateAwaited: there is one, and it waits for its certificate.
             SchemaOutdated: the database holds no schema, or another release's.
         """
         self.database.check_schema()
         with self.transactions.reading() as session:
-            if not hierarchy.authorities(session):
-                raise NotInitialised(
-                    f"{self.settings.home} holds no authority yet: run signetry init, it goes on where it stopped"
-                )
+            if any(record.is_ours for record in hierarchy.authorities(session)):
+                return
+            awaited = hierarchy.awaiting_certificate(session)
+        if awaited:
+            raise CertificateAwaited(
+                f"the issuing CA has no certificate yet: have {self.settings.home / f'{awaited[0]}.csr'} signed by the authority "
+                f"above it, then run signetry ca install FILE --name {awaited[0]}"
+            )
+        raise NotInitialised(f"{self.settings.home} holds no authority yet: run signetry init, it goes on where it stopped")
 
     def renew_ra_keys(self) -> int:
         """Give every issuing CA of an endpoint whose RA certificate nears its end a new RA key; return how many got one.
@@ -214,17 +262,26 @@ class House:
         publication.owe(session, revoked.authority_id, self.clock.now())
 
     def close(self) -> None:
-        """Finish what is under way and let go of the database."""
+        """Finish what is under way and let go of directories and database."""
+        if "directories" in self.__dict__:
+            self.directories.close()
         self.database.close()
 
 
-def open_house(settings: Settings | None = None, *, actor: Actor | None = None, grouped: bool = False) -> House:
+def open_house(
+    settings: Settings | None = None,
+    *,
+    actor: Actor | None = None,
+    grouped: bool = False,
+    instruments: Instruments | None = None,
+) -> House:
     """Open the installation that the settings name.
 
     Args:
         settings: where it is; read from file and environment when not given.
         actor: who acts, for the audit record; the operating system's user when not given.
         grouped: whether writes of several threads share commits, as in a web process.
+        instruments: who is told of what is done; nobody when not given.
 
     Raises:
         NotInitialised: there is none.
@@ -239,12 +296,26 @@ def open_house(settings: Settings | None = None, *, actor: Actor | None = None, 
         clock=SystemClock(),
         database=open_database(settings, grouped=grouped),
         keystore=FileKeyStore(settings.home / "keys", passphrase),
-        actor=actor or Actor(f"cli:{getpass.getuser()}"),
+        actor=actor or Actor(f"cli:{_operator()}"),
+        instruments=instruments or Instruments(),
     )
+
+
+def _operator() -> str:
+    """Return the operating system's user; not from the environment, where anybody can be anybody."""
+    number = os.getuid()
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"uid-{number}"
 
 
 def web_parts(house: House) -> WebParts:
     """Return what a web process serves over ``house``, which must share commits (``grouped``)."""
+    # Here and not above: FastAPI and Prometheus' library take as long to import as all the rest, and no command needs them.
+    from signetry.api.app import api_routes  # noqa: PLC0415
+    from signetry.metrics.http import metrics_routes  # noqa: PLC0415
+
     executor = ThreadPoolExecutor(SCEP_THREADS, thread_name_prefix="scep")
     enroller = Enroller(
         house.transactions,
@@ -252,7 +323,8 @@ def web_parts(house: House) -> WebParts:
         organisation=house.organisation,
         listeners=house.issuance_listeners,
     )
-    scep = scep_http.routes(Responder(house.endpoints, house.authorities.endpoint_keys, enroller), executor)
+    responder = Responder(house.endpoints, house.authorities.endpoint_keys, enroller, observer=house.instruments.scep)
+    scep = scep_http.routes(responder, executor)
 
     def stop() -> None:
         executor.shutdown()
@@ -260,6 +332,7 @@ def web_parts(house: House) -> WebParts:
 
     return WebParts(
         public_routes=[*scep, *crl_http.routes(house.transactions, house.clock)],
+        admin_routes=[*api_routes(house), *metrics_routes(house)],
         device_routes=scep,
         readiness=[
             ReadinessCheck("database", house.database.check_schema),
@@ -267,7 +340,16 @@ def web_parts(house: House) -> WebParts:
             ReadinessCheck("crl", partial(_check_crls, house)),
         ],
         stop=stop,
+        observer=partial(_observe, house.instruments),
     )
+
+
+def _observe(instruments: Instruments, listener: str, status: int, scope: Scope) -> None:
+    """Tell of a response; of one of the API's also who asked, as ``signetry.api.security`` found out."""
+    instruments.response(listener, status)
+    if listener == "admin" and scope.get("path", "").startswith("/api/v1/"):
+        caller = scope.get("signetry.caller")
+        instruments.api_request("none" if caller is None else caller.role, status)
 
 
 def jobs(house: House) -> list[Job]:
@@ -275,6 +357,9 @@ def jobs(house: House) -> list[Job]:
     return [
         Job("crl", run=lambda: len(house.publish_crls()), next_due=publication.next_due),
         Job("ra-keys", run=house.renew_ra_keys, next_due=house.next_look_at_ra_keys),
+        Job("tls", run=lambda: tls.renew(house.settings, house.clock), every=_TLS_LOOKED_AT_EVERY),
+        *house.directories.jobs(),
+        Job("stored-answers", run=partial(answers.sweep, house.transactions, house.clock), every=_ANSWERS_SWEPT_EVERY),
     ]
 
 
@@ -286,8 +371,8 @@ def _check_keys(house: House) -> None:
 def _check_crls(house: House) -> None:
     with house.transactions.reading() as session:
         for record in hierarchy.authorities(session):
-            if record.revoked_at is not None:
-                # Nobody asks for the CRL of an authority that its own issuer lists as revoked.
+            if record.revoked_at is not None or not record.is_ours:
+                # A revoked authority's CRL must not keep the others from serving; one above ours publishes its own.
                 continue
             head = publication.current(session, record.id)
             if head is None:

@@ -16,9 +16,13 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from sqlmodel import Session
 
 from ca.authorisation import PersonId, ProfileName
-from ca.profiles import PERSON_PROFILES
+from ca.capability import can_issue
+from ca.limits import Limits
+from ca.profiles import PERSON_PROFILES, profile_named
 from ca.revocation import RevocationReason, revoke
 from ca.selection import by_serial
+from ca.subject import UPN
+from foundation import tlv
 from foundation.errors import RefusedByPolicy, Unavailable
 from people.person import PersonFields, PersonRecord
 from people.persons import add_person, deactivate_person
@@ -30,6 +34,7 @@ from signetry.server import public_address
 
 _ENDPOINT = "default"
 _PROFILE = ProfileName("mail-all-in-one")
+_NOBODYS_HOST = "example.com"
 _PATIENCE_SECONDS = 15.0
 _LOOK_EVERY_SECONDS = 0.1
 
@@ -58,11 +63,13 @@ def demonstrate(house: House) -> Iterator[Step]:
     base = f"http://{public_address(house.settings).dialled}"
     scep = f"{base}/scep/{_ENDPOINT}"
     endpoint = house.endpoint(_ENDPOINT)
-    profile = _profile(endpoint)
+    limits = house.authority(endpoint.issuing_ca).limits
+    profile = _profile(house, endpoint, limits)
     with ScepClient(scep) as client:
         client.capabilities()
     stopwatch = _Stopwatch()
-    person = house.transactions.write(lambda session: _add_person(house, session))
+    address = f"demo-{secrets.token_hex(4)}@{_host(limits)}"
+    person = house.transactions.write(lambda session: _add_person(house, address, session))
     yield stopwatch.step("added a person", f"{person.display_name} <{person.email}>")
     try:
         password = house.transactions.write(lambda session: _mint(house, session, person, profile))
@@ -94,16 +101,28 @@ class _Stopwatch:
         return Step(done, outcome, elapsed * 1000)
 
 
-def _profile(endpoint: Endpoint) -> ProfileName:
+def _profile(house: House, endpoint: Endpoint, limits: Limits) -> ProfileName:
     """Return what to enrol for: mail and log-on in one, or what else there is for persons."""
-    allowed = [profile for profile in (_PROFILE, *PERSON_PROFILES) if profile in endpoint.profiles]
+    allowed = [
+        profile
+        for profile in (_PROFILE, *PERSON_PROFILES)
+        if profile in endpoint.profiles and can_issue(limits, profile_named(profile), house.organisation)
+    ]
     if not allowed:
         raise RefusedByPolicy(f"endpoint {endpoint.name} issues nothing to persons, which is what is demonstrated")
     return allowed[0]
 
 
-def _add_person(house: House, session: Session) -> PersonRecord:
-    address = f"demo-{secrets.token_hex(4)}@example.com"
+def _host(limits: Limits) -> str:
+    """Return a mail host that the authorities may certify addresses and UPNs at: one that is nobody's, where they let us."""
+    for host in (_NOBODYS_HOST, *limits.mail_hosts):
+        names = (x509.RFC822Name(f"demo@{host}"), x509.OtherName(UPN, tlv.utf8_string(f"demo@{host}")))
+        if all(limits.permits(name) for name in names):
+            return host
+    return _NOBODYS_HOST
+
+
+def _add_person(house: House, address: str, session: Session) -> PersonRecord:
     fields = PersonFields(upn=address, email=address, display_name="Demonstration")
     return add_person(session, fields, actor=house.actor, now=house.clock.now())
 

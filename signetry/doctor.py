@@ -9,11 +9,10 @@ from importlib.metadata import packages_distributions
 from typing import Literal
 from urllib.parse import urlsplit
 
-from cryptography import x509
 from sqlmodel import Session
 
 from ca import hierarchy
-from ca.constraints import constraints_of
+from ca.capability import can_issue
 from ca.hierarchy import AuthorityRecord
 from ca.profiles import profile_named
 from crl import publication
@@ -21,6 +20,7 @@ from foundation.errors import SignetryError
 from scep.endpoint import Endpoint
 from signetry import tls
 from signetry.assembly import House
+from signetry.errors import ConfigurationError
 from signetry.logging import log_reference
 from signetry.server import public_address
 
@@ -137,7 +137,15 @@ def _authorities(house: House) -> Iterator[Finding]:
     with house.transactions.reading() as session:
         records = hierarchy.authorities(session)
         due = {record.name: house.is_reissue_due(session, record.name) for record in records}
-    if not records:
+        awaited = hierarchy.awaiting_certificate(session)
+    for name in awaited:
+        yield Finding(
+            f"authority {name}",
+            "error",
+            "it has no certificate yet",
+            f"have the request of signetry ca csr {name} signed by the authority above, then run signetry ca install FILE",
+        )
+    if not records and not awaited:
         yield Finding("authorities", "error", "there is no authority yet", "run signetry init, it goes on where it stopped")
     for record in records:
         yield _authority(house, record)
@@ -154,14 +162,22 @@ def _authority(house: House, record: AuthorityRecord) -> Finding:
     check = f"authority {record.name}"
     if record.revoked_at is not None:
         return Finding(check, "error", "its certificate is revoked")
-    try:
-        house.authority(record.name)
-    except SignetryError as error:
-        return Finding(check, "error", str(error))
+    if record.is_ours:
+        try:
+            house.authority(record.name)
+        except SignetryError as error:
+            return Finding(check, "error", str(error))
     left = record.not_after - house.clock.now()
+    if left <= timedelta(0):
+        return Finding(check, "error", f"its certificate expired on {record.not_after:%Y-%m-%d}", _succession(record))
     if left < _EXPIRES_SOON:
-        return Finding(check, "warning", f"its certificate expires in {left.days} days", "plan its succession")
-    return Finding(check, "ok", f"{record.subject}, {record.key_algorithm}, key opens, valid until {record.not_after:%Y-%m-%d}")
+        return Finding(check, "warning", f"its certificate expires in {left.days} days", _succession(record))
+    key = "key opens" if record.is_ours else "not ours"
+    return Finding(check, "ok", f"{record.subject}, {record.key_algorithm}, {key}, valid until {record.not_after:%Y-%m-%d}")
+
+
+def _succession(record: AuthorityRecord) -> str:
+    return "plan its succession" if record.is_ours else "ask those whose it is for its successor, and install that"
 
 
 def _endpoints(house: House) -> Iterator[Finding]:
@@ -190,16 +206,20 @@ def _leniencies(endpoint: Endpoint) -> Iterator[tuple[str, str]]:
 
 
 def _promises(house: House, endpoint: Endpoint) -> Iterator[tuple[str, str]]:
-    limits = constraints_of(house.authority(endpoint.issuing_ca).certificate)
-    empty = [name for name in sorted(endpoint.profiles) if not limits.permits_purposes(profile_named(name).extended_key_usage)]
+    limits = house.authority(endpoint.issuing_ca).limits
+    empty = [name for name in sorted(endpoint.profiles) if not can_issue(limits, profile_named(name), house.organisation)]
     if empty:
-        yield f"{endpoint.issuing_ca} is constrained to other purposes than {', '.join(empty)}", "take them out of its profiles"
+        yield (
+            f"the certificate of {endpoint.issuing_ca}, or one above it, does not allow {', '.join(empty)}",
+            "take them out of its profiles",
+        )
 
 
 def _crls(house: House) -> Iterator[Finding]:
     with house.transactions.reading() as session:
         for record in hierarchy.authorities(session):
-            yield _crl(session, house, record)
+            if record.is_ours:
+                yield _crl(session, house, record)
         due = publication.next_due(session)
     overdue = house.clock.now() - due if due is not None else timedelta(0)
     if overdue > _WORKER_IS_LATE:
@@ -225,18 +245,19 @@ def _crl(session: Session, house: House, record: AuthorityRecord) -> Finding:
 def _tls(house: House) -> Iterator[Finding]:
     files = tls.files(house.settings)
     try:
-        certificate = x509.load_pem_x509_certificate(files.certificate.read_bytes())
-    except (OSError, ValueError):
-        advice = "run signetry init" if files.root else "give tls_certificate and tls_key"
-        yield Finding("TLS", "error", f"{files.certificate} holds no certificate", advice)
+        pair = tls.read_pair(files, house.clock)
+    except ConfigurationError as error:
+        advice = (
+            "run signetry init" if files.root else "a running service keeps the pair before; mend tls_certificate and tls_key"
+        )
+        yield Finding("TLS", "error", str(error), advice)
         return
-    left = certificate.not_valid_after_utc - house.clock.now()
-    if left <= timedelta(0):
-        yield Finding("TLS", "error", f"the web server's certificate expired on {certificate.not_valid_after_utc:%Y-%m-%d}")
-    elif left < _TLS_EXPIRES_SOON:
-        yield Finding("TLS", "warning", f"the web server's certificate expires in {left.days} days", "restart the service")
+    left = pair.not_after - house.clock.now()
+    if left < _TLS_EXPIRES_SOON:
+        advice = "is the worker running?" if files.root else "give tls_certificate a new one; it is taken up without a restart"
+        yield Finding("TLS", "warning", f"the web server's certificate expires in {left.days} days", advice)
     else:
-        yield Finding("TLS", "ok", f"the web server's certificate is valid until {certificate.not_valid_after_utc:%Y-%m-%d}")
+        yield Finding("TLS", "ok", f"the web server's certificate is valid until {pair.not_after:%Y-%m-%d}")
 
 
 def _service(house: House) -> Iterator[Finding]:

@@ -2,12 +2,17 @@
 
 What clients need stays: request lines of 16 KiB and more (SCEP by GET carries the whole message in the query), HTTP/1.0 and
 requests without a Host header (facts/scep.md section 3). Pipelining and keep-alive are uvicorn's own.
+
+Nobody is upgraded to another protocol, and whoever offers it is answered as if they had not (RFC 9110 section 7.8). Java's
+HttpClient offers ``h2c`` with every request to a plain listener unless it is told not to; the parser takes that for the end of
+HTTP/1, and what is posted would be lost.
 """
 
 from asyncio import BaseTransport, TimerHandle
 from http import HTTPStatus
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 # Counted as received; the read in which the head ends may bring a little more. SCEP's longest GET is a quarter of this.
@@ -25,6 +30,33 @@ WRITTEN_AT_LEAST = 16 * 1024
 LINGER_SECONDS = 1.0
 
 
+class _Parser:
+    """``httptools``' request parser for a protocol that is never upgraded."""
+
+    def __init__(self, protocol: "BoundedHttpToolsProtocol") -> None:
+        self._protocol = protocol
+        self._begin()
+
+    def _begin(self) -> None:
+        self._parser = httptools.HttpRequestParser(self._protocol)
+        self.should_upgrade = self._parser.should_upgrade
+        self.should_keep_alive = self._parser.should_keep_alive
+        self.get_method = self._parser.get_method
+        self.get_http_version = self._parser.get_http_version
+
+    def feed_data(self, data: bytes) -> None:
+        """Parse ``data``; where it offers an upgrade, from the start again without."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offered:
+            head = self._protocol.head_without_upgrade()
+            if head is None:
+                raise
+            # It stopped at the end of the head; a parser that has stopped cannot be made to read a body.
+            self._begin()
+            self.feed_data(head + data[offered.args[0] :])
+
+
 class BoundedHttpToolsProtocol(HttpToolsProtocol):
     """One connection; a peer that sends too much of a head, or sends or reads too slowly, is turned away."""
 
@@ -34,6 +66,7 @@ class BoundedHttpToolsProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - uvicorn's signature
         super().__init__(*args, **kwargs)
+        self.parser = _Parser(self)  # type: ignore[assignment] # all of it that is used
         self._head_bytes = 0
         self._in_head = True
         # Whether anything of a request has come but the empty lines that may stand before it.
@@ -99,6 +132,9 @@ class BoundedHttpToolsProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Note the end of the head."""
+        if self._offers_upgrade():
+            # It is parsed again, without the offer.
+            return
         self._in_head = False
         self._framing_bytes = 0
         self._expect_within(self.body_seconds)
@@ -111,11 +147,25 @@ class BoundedHttpToolsProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Note the end of the body: from here on the application has all the time it wants, and the next head may come."""
+        if self._offers_upgrade():
+            return
         self._expect_within(None)
         self._in_head = True
         self._begun = False
         self._head_bytes = 0
         super().on_message_complete()
+
+    def head_without_upgrade(self) -> bytes | None:
+        """Return the head that was parsed last without its Upgrade header; None when it has none."""
+        if not self._offers_upgrade():
+            return None
+        request_line = b" ".join((self.parser.get_method(), self.url, b"HTTP/" + self.parser.get_http_version().encode()))
+        headers = (name + b": " + value for name, value in self.headers if name != b"upgrade")
+        return b"\r\n".join((request_line, *headers, b"", b""))
+
+    def _offers_upgrade(self) -> bool:
+        # To the parser CONNECT is an upgrade as well; it is answered as any method that no route has.
+        return self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
 
     def _expect_within(self, seconds: float | None) -> None:
         if self._deadline is not None:

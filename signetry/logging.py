@@ -33,6 +33,8 @@ _IN_TEXT = (
         rf"\1{REDACTED}",
     ),
     (re.compile(r"(?i)\b(bearer|basic)\s+[a-z0-9+/=._~-]{8,}"), rf"\1 {REDACTED}"),
+    # A token of the API, wherever it stands.
+    (re.compile(r"\bsgt_[0-9]+_[A-Za-z0-9_-]{20,}"), REDACTED),
     # User and password in a URL.
     (re.compile(r"(://[^/\s:@]*):[^/\s@]+@"), rf"\1:{REDACTED}@"),
     # A SCEP request by GET: the whole message stands in the query.

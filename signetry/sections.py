@@ -19,8 +19,13 @@ _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - named in order to replace them by
 _FIRST_UNUSABLE_PORT = 65536
 
 
+def is_name(value: str) -> bool:
+    """Say whether an endpoint or an authority can be called so."""
+    return _NAME.fullmatch(value) is not None
+
+
 def _name(value: str) -> str:
-    if not _NAME.fullmatch(value):
+    if not is_name(value):
         raise ValueError("names consist of a-z, 0-9 and inner hyphens, 60 characters at most")
     return value
 

@@ -11,6 +11,8 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
+import structlog
+
 from foundation.files import replace_private
 from signetry.errors import AddressTaken, ConfigurationError
 from signetry.sections import ListenAddress
@@ -21,9 +23,14 @@ from signetry.supervisor import ChildSpec, Supervisor
 LISTENERS = ("public", "device", "admin")
 _SCHEMES = {"public": "http", "device": "https", "admin": "https"}
 
+# Where prometheus_client, which is too slow to import for its own sake, looks for the files that the processes share.
+METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
 # Children of a supervisor that was just killed are dying; they hold the addresses a moment longer than it did.
 _PATIENCE_SECONDS = 2.0
 _BACKLOG = 1024
+
+_log = structlog.get_logger("signetry.server")
 
 
 def serve(settings: Settings, *, on_ready: Callable[[Mapping[str, str]], None] = lambda _addresses: None) -> None:
@@ -40,6 +47,8 @@ def serve(settings: Settings, *, on_ready: Callable[[Mapping[str, str]], None] =
     # Children read the settings again: from the same place, wherever they start.
     os.environ["SIGNETRY_HOME"] = str(settings.home)
     with listening(settings) as by_process:
+        # Behind the sockets: whoever has them is the one service of this installation.
+        share_metrics(settings)
         addresses = {name: _url(name, bound) for name, bound in by_process[0].items()}
         web = [_web_process(number, sockets) for number, sockets in enumerate(by_process)]
         worker = ChildSpec("worker", _module("signetry.worker", "--parent"))
@@ -64,7 +73,8 @@ def public_address(settings: Settings) -> ListenAddress:
 def _web_process(number: int, sockets: Mapping[str, socket.socket]) -> ChildSpec:
     options = [option for name, bound in sockets.items() for option in (f"--{name}", str(bound.fileno()))]
     descriptors = tuple(bound.fileno() for bound in sockets.values())
-    return ChildSpec(f"web-{number}", _module("signetry.web", *options, "--parent"), descriptors)
+    name = f"web-{number}"
+    return ChildSpec(name, _module("signetry.web", *options, "--name", name, "--parent"), descriptors)
 
 
 @contextmanager
@@ -125,6 +135,20 @@ def _bound(address: ListenAddress, *, shared: bool) -> socket.socket:
 def _url(name: str, bound: socket.socket) -> str:
     host, port = bound.getsockname()[:2]
     return f"{_SCHEMES[name]}://{ListenAddress(host, port).dialled}"
+
+
+def share_metrics(settings: Settings) -> None:
+    """Name the children an empty directory to count in; what a predecessor left there is not this service's."""
+    directory = settings.home / "run" / "metrics"
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for left in directory.glob("*.db"):
+            left.unlink()
+    except OSError as error:
+        _log.warning("the processes count each for itself", directory=str(directory), reason=str(error))
+        os.environ.pop(METRICS_VARIABLE, None)
+    else:
+        os.environ[METRICS_VARIABLE] = str(directory)
 
 
 def _module(name: str, *arguments: str) -> list[str]:

@@ -28,12 +28,15 @@ from pydantic_settings.sources import InitSettingsSource
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from signetry.directory_settings import DirectorySettings
 from signetry.errors import ConfigurationError
 from signetry.sections import CrlSettings, EndpointSettings, Listen, ListenAddress, Name, OrganisationSettings, split_list
 
 _PREFIX = "SIGNETRY_"
 _NESTED = "__"
 _WORKERS_AT_MOST = 8
+# Of which there may be several, each under its own name.
+_NAMED_SECTIONS: dict[str, type[BaseModel]] = {"endpoints": EndpointSettings, "directories": DirectorySettings}
 
 
 def _is_plain_url(value: str) -> bool:
@@ -77,10 +80,12 @@ class Settings(BaseSettings):
     ] = ()
     tls_certificate: Path | None = None
     tls_key: Path | None = None
+    hsts_max_age: int = Field(default=31_536_000, ge=0, le=10 * 31_536_000)
     key_passphrase_file: Path = Path("secrets/key-passphrase")
     organisation: OrganisationSettings = OrganisationSettings()
     endpoints: dict[Name, EndpointSettings] = Field(default_factory=lambda: {"default": EndpointSettings()})
     crl: CrlSettings = CrlSettings()
+    directories: dict[Name, DirectorySettings] = Field(default_factory=dict)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
 
@@ -138,6 +143,7 @@ class Settings(BaseSettings):
             paths[name] = path and home / path.expanduser()
         host = self.public_listen.dialled
         paths["public_url"] = self.public_url or f"http://{host}"
+        paths["directories"] = {name: directory.within(home) for name, directory in self.directories.items()}
         # The object is frozen for everybody else; a validator may still complete it.
         self.__dict__.update(paths)
         return self
@@ -228,12 +234,12 @@ def _within_settings(location: tuple[int | str, ...]) -> Iterator[int | str]:
 
 
 def setting_names() -> list[str]:
-    """Return every setting by its dotted name; the fields of an endpoint as ``endpoints.NAME.…``."""
+    """Return every setting by its dotted name; the fields of endpoints and directories as ``endpoints.NAME.…``."""
     names: list[str] = []
     for name, field in Settings.model_fields.items():
-        section = EndpointSettings if name == "endpoints" else field.annotation
+        section = _NAMED_SECTIONS.get(name, field.annotation)
         if isinstance(section, type) and issubclass(section, BaseModel):
-            prefix = "endpoints.NAME" if name == "endpoints" else name
+            prefix = f"{name}.NAME" if name in _NAMED_SECTIONS else name
             names += [f"{prefix}.{inner}" for inner in section.model_fields]
         else:
             names.append(name)

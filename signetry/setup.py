@@ -5,9 +5,9 @@ over a complete installation changes nothing.
 """
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -17,23 +17,23 @@ from sqlmodel import Session
 
 from ca import hierarchy
 from ca.authorisation import CaName
-from ca.constraints import Constraints, constraints_of
-from ca.hierarchy import AuthorityRecord, NewAuthority
+from ca.constraints import Constraints, constraints_of, permits_purposes
+from ca.hierarchy import AuthorityRecord
 from ca.issuance import IssuingAuthority
 from ca.keys import KeyAlgorithm
 from ca.profiles import profile_named
-from ca.subject import COMMON_NAME_BYTES
+from ca.rows import row_named
 from crl import publication
 from foundation.errors import BadRequest, Conflict, Unavailable
 from foundation.files import create_private, replace_private
 from signetry import tls
+from signetry.administration.hierarchy import DEFAULT_KEY, new_authority, request_for
 from signetry.assembly import House, open_house
 from signetry.sections import EndpointSettings
 from signetry.settings import Settings, configuration_file
 
 _PASSPHRASE_BYTES = 32
 _ORGANISATION_CHARACTERS = 64
-_DEFAULT_KEY = KeyAlgorithm.RSA3072
 
 
 class AlreadyInitialised(Conflict):
@@ -49,14 +49,18 @@ class Choices:
     """What can be decided once only, at the beginning; what is empty or None was not decided.
 
     Raises:
-        BadRequest: the organisation's name cannot stand in a certificate.
+        BadRequest: the organisation's name cannot stand in a certificate, or limits are chosen that somebody else decides.
     """
 
     organisation: str = ""
     ca_key: KeyAlgorithm | None = None
     constraints: Constraints = field(default=Constraints())
+    # Somebody else's authority is to certify the issuing CA; there will be no root of ours.
+    under_existing_root: bool = False
 
     def __post_init__(self) -> None:
+        if self.under_existing_root and self.constraints != Constraints():
+            raise BadRequest("whoever certifies the request decides its limits: leave --purpose and the domains out")
         if len(self.organisation) > _ORGANISATION_CHARACTERS:
             raise BadRequest(f"the organisation's name has {_ORGANISATION_CHARACTERS} characters at most")
         if not self.organisation.isprintable():
@@ -96,7 +100,7 @@ def write_configuration(settings: Settings, choices: Choices, *, public_url: str
 
 
 def _issuable(profiles: Iterable[str], constraints: Constraints) -> list[str]:
-    return [name for name in profiles if constraints.permits_purposes(profile_named(name).extended_key_usage)]
+    return [name for name in profiles if permits_purposes(constraints.purposes, profile_named(name).extended_key_usage)]
 
 
 def initialise(settings: Settings, choices: Choices) -> House:
@@ -141,32 +145,68 @@ def _complete(house: House, choices: Choices) -> None:
     tls.ensure(house.settings, house.clock)
     house.transactions.write(partial(_create_hierarchy, house, choices))
     house.transactions.write(lambda session: publication.ensure_schedules(session, house.clock.now()))
+    if is_awaiting(house):
+        write_request(house, hierarchy.ISSUING, request_for(house, hierarchy.ISSUING))
+        return
     house.renew_ra_keys()
     house.publish_crls()
+
+
+def is_awaiting(house: House) -> bool:
+    """Say whether the issuing CA waits for a certificate from somebody else's authority."""
+    with house.transactions.reading() as session:
+        return hierarchy.ISSUING in hierarchy.awaiting_certificate(session)
+
+
+def write_request(house: House, name: CaName, request: str) -> Path:
+    """Keep the certificate request of an authority where the administrator finds it; return where."""
+    path = house.settings.home / f"{name}.csr"
+    replace_private(path, request.encode())
+    return path
 
 
 def _create_hierarchy(house: House, choices: Choices, session: Session) -> None:
     existing = {record.name: record for record in hierarchy.authorities(session)}
     issuing = existing.get(hierarchy.ISSUING)
+    awaited = hierarchy.awaiting_certificate(session)
+    algorithm = choices.ca_key or DEFAULT_KEY
     if issuing is not None:
-        _require_same(issuing, choices)
-    algorithm = choices.ca_key or _DEFAULT_KEY
-    if hierarchy.ROOT not in existing:
-        _create_root(house, hierarchy.root_algorithm(algorithm), session)
-    if issuing is None:
-        root = hierarchy.load_authority(session, house.keystore, hierarchy.ROOT, house.settings.public_url)
+        _require_same(issuing, existing, choices)
+    elif hierarchy.ISSUING in awaited:
+        _require_same_request(session, choices)
+    elif choices.under_existing_root:
+        new = new_authority(house, hierarchy.ISSUING, algorithm, Constraints())
+        hierarchy.create_awaiting(session, house.keystore, new, actor=house.actor, now=house.clock.now())
+    else:
+        root = _create_root(house, hierarchy.root_algorithm(algorithm), session)
         hierarchy.create_issuing(
             session,
             house.keystore,
             root,
-            replace(_named(house, hierarchy.ISSUING, "Issuing CA", algorithm), constraints=choices.constraints),
+            new_authority(house, hierarchy.ISSUING, algorithm, choices.constraints),
             public_url=house.settings.public_url,
             actor=house.actor,
             now=house.clock.now(),
+            listeners=house.issuance_listeners,
         )
 
 
-def _require_same(issuing: AuthorityRecord, choices: Choices) -> None:
+def _require_same_request(session: Session, choices: Choices) -> None:
+    if not choices.under_existing_root:
+        raise AlreadyInitialised(
+            "the issuing CA was made to stand under an existing root and waits for its certificate: run signetry ca install FILE "
+            "(signetry ca csr issuing prints its request)"
+        )
+    made = row_named(session, hierarchy.ISSUING).key_algorithm
+    if choices.ca_key not in (None, made):
+        raise AlreadyInitialised(f"the issuing CA has a key of kind {made} already; leave --ca-key out")
+
+
+def _require_same(issuing: AuthorityRecord, existing: Mapping[CaName, AuthorityRecord], choices: Choices) -> None:
+    if choices.under_existing_root and issuing.issuer is not None and existing[issuing.issuer].is_ours:
+        raise AlreadyInitialised(
+            "the issuing CA stands under a root of its own already; signetry ca csr issuing makes a request for another authority"
+        )
     if choices.ca_key not in (None, issuing.key_algorithm):
         raise AlreadyInitialised(f"the issuing CA exists, with a key of kind {issuing.key_algorithm}; leave --ca-key out")
     limits = constraints_of(x509.load_der_x509_certificate(issuing.certificate_der))
@@ -178,17 +218,9 @@ def _create_root(house: House, algorithm: KeyAlgorithm, session: Session) -> Iss
     return hierarchy.create_root(
         session,
         house.keystore,
-        _named(house, hierarchy.ROOT, "Root CA", algorithm),
+        new_authority(house, hierarchy.ROOT, algorithm, Constraints()),
         public_url=house.settings.public_url,
         actor=house.actor,
         now=house.clock.now(),
+        listeners=house.issuance_listeners,
     )
-
-
-def _named(house: House, name: CaName, role: str, algorithm: KeyAlgorithm) -> NewAuthority:
-    # From the settings, not the command line: a second run completes the first without being told again.
-    common_name = f"{house.settings.organisation.name or 'Signetry'} {role}"
-    if len(common_name.encode()) > COMMON_NAME_BYTES:
-        # The organisation stands in the name beside it.
-        common_name = role
-    return NewAuthority(name=name, common_name=common_name, algorithm=algorithm, organisation=house.organisation)

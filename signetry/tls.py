@@ -4,14 +4,18 @@ Ours comes from a root that vouches for nothing else: the root that phones trust
 server, nor the other way round (design.md section 3).
 """
 
+import fcntl
 import ipaddress
-import ssl
-from dataclasses import dataclass
-from datetime import timedelta
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -40,6 +44,16 @@ class TlsFiles:
     root: Path | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class TlsPair:
+    """A certificate with its chain, and its key, in PEM, that can be served now."""
+
+    certificates: bytes = field(repr=False)
+    key: bytes = field(repr=False)
+    subject: str
+    not_after: datetime
+
+
 def files(settings: Settings) -> TlsFiles:
     """Return which files the listeners use."""
     if settings.tls_certificate is not None and settings.tls_key is not None:
@@ -56,19 +70,40 @@ def ensure(settings: Settings, clock: Clock) -> TlsFiles:
     """
     found = files(settings)
     if found.root is None:
-        _check(found, clock)
-    elif _is_due(found, settings, clock):
-        _make(found, found.root, settings, clock)
+        read_pair(found, clock)
+    else:
+        renew(settings, clock)
     return found
 
 
-def _check(found: TlsFiles, clock: Clock) -> None:
+def renew(settings: Settings, clock: Clock) -> bool:
+    """Make the service's own certificate where it is missing or due; say whether that was done. Operators renew theirs.
+
+    Two processes that find it due at once make one certificate.
+    """
+    found = files(settings)
+    if found.root is None or not _is_due(found, settings, clock):
+        return False
+    with _one_at_a_time(found.root.parent):
+        # Who waited for the lock may find it done.
+        if not _is_due(found, settings, clock):
+            return False
+        _make(found, found.root, settings, clock)
+    return True
+
+
+def read_pair(found: TlsFiles, clock: Clock) -> TlsPair:
+    """Read and judge a certificate with its chain, and its key.
+
+    Raises:
+        ConfigurationError: a file cannot be read, they do not belong together, or the certificate is not valid now.
+    """
     key = read_secret(found.key, "tls_key", at_most=_PEM_AT_MOST)
+    certificates = _read_certificates(found.certificate)
     try:
-        certificate = x509.load_pem_x509_certificate(found.certificate.read_bytes())
-    except OSError as error:
-        raise ConfigurationError(f"tls_certificate: {found.certificate} cannot be read: {error.strerror}") from None
-    except ValueError:
+        certificate = x509.load_pem_x509_certificates(certificates)[0]
+        public_key = certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm):
         raise ConfigurationError(f"tls_certificate: {found.certificate} holds no certificate in PEM") from None
     if b"ENCRYPTED" in key:
         raise ConfigurationError(f"tls_key: {found.key} is encrypted; the service needs it without a passphrase, mode 600")
@@ -78,9 +113,35 @@ def _check(found: TlsFiles, clock: Clock) -> None:
             f"to {certificate.not_valid_after_utc:%Y-%m-%d}, which is not now",
         )
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(found.certificate, found.key)
-    except ssl.SSLError:
-        raise ConfigurationError(f"tls_key: {found.key} is not the key of the certificate in {found.certificate}") from None
+        private_key = serialization.load_pem_private_key(key, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise ConfigurationError(f"tls_key: {found.key} holds no private key in PEM") from None
+    if private_key.public_key() != public_key:
+        raise ConfigurationError(
+            f"tls_key: {found.key} is not the key of the certificate that comes first in {found.certificate}"
+        )
+    return TlsPair(certificates, key, certificate.subject.rfc4514_string(), certificate.not_valid_after_utc)
+
+
+def _read_certificates(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_PEM_AT_MOST)
+    except OSError as error:
+        raise ConfigurationError(f"tls_certificate: {path} cannot be read: {error.strerror}") from None
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Let one process of this machine at a time into the block."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # Given up with the descriptor, however the process ends.
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _names(settings: Settings) -> list[x509.GeneralName]:
@@ -98,11 +159,14 @@ def _general_name(host: str) -> x509.GeneralName:
 
 
 def _is_due(found: TlsFiles, settings: Settings, clock: Clock) -> bool:
-    if not (found.certificate.exists() and found.key.exists()):
+    try:
+        pair = read_pair(found, clock)
+        certificate = x509.load_pem_x509_certificate(pair.certificates)
+        present = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (ConfigurationError, x509.ExtensionNotFound):
+        # Missing, damaged, or half of a pair whose making was interrupted.
         return True
-    certificate = x509.load_pem_x509_certificate(found.certificate.read_bytes())
-    present = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return list(present) != _names(settings) or certificate.not_valid_after_utc - clock.now() < _RENEW_BEFORE
+    return list(present) != _names(settings) or pair.not_after - clock.now() < _RENEW_BEFORE
 
 
 def _make(found: TlsFiles, root_path: Path, settings: Settings, clock: Clock) -> None:

@@ -6,8 +6,9 @@ import resource
 import signal
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 import uvicorn
@@ -15,13 +16,17 @@ import uvloop
 from starlette.types import ASGIApp
 
 from audit.log import Actor
+from foundation.clock import SystemClock
 from signetry import assembly, logging, tls
 from signetry.app import WebParts, admin_app, device_app, public_app
 from signetry.child import die_with_parent
 from signetry.http_protocol import BoundedHttpToolsProtocol
+from signetry.logging import log_reference
+from signetry.metrics.recording import Recorder
 from signetry.server import LISTENERS
 from signetry.settings import Settings, load_settings
-from signetry.tls import TlsFiles
+from signetry.tls_server import LOOK_EVERY_SECONDS, ServerTls
+from signetry.transport import transport_policy
 
 # Less than the supervisor's patience, so that what comes after the last answer still happens.
 _GRACE_SECONDS = 8
@@ -54,18 +59,6 @@ class _Server(uvicorn.Server):
         yield
 
 
-def server_context(files: TlsFiles) -> ssl.SSLContext:
-    """Return the TLS context of the device and administrative listeners.
-
-    It asks nobody for a client certificate: macOS and Windows renewals break when a server does (facts/scep.md section 3).
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.verify_mode = ssl.CERT_NONE
-    context.load_cert_chain(files.certificate, files.key)
-    return context
-
-
 def configure(app: ASGIApp, settings: Settings, context: ssl.SSLContext | None = None) -> uvicorn.Config:
     """Return how uvicorn serves ``app``."""
     return uvicorn.Config(
@@ -79,7 +72,7 @@ def configure(app: ASGIApp, settings: Settings, context: ssl.SSLContext | None =
         server_header=False,
         # X-Forwarded-For counts from these peers only, and only as far as the last hop that is not one of them.
         proxy_headers=bool(settings.trusted_proxies),
-        forwarded_allow_ips=[str(network) for network in settings.trusted_proxies],
+        forwarded_allow_ips=list(_as_peers(settings.trusted_proxies)),
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_GRACE_SECONDS,
         limit_concurrency=_CONNECTIONS_AT_MOST,
@@ -87,13 +80,22 @@ def configure(app: ASGIApp, settings: Settings, context: ssl.SSLContext | None =
     )
 
 
+def _as_peers(networks: Iterable[IPv4Network | IPv6Network]) -> Iterator[str]:
+    """Yield networks as the addresses of peers are written; an IPv4 peer of a listener on ``[::]`` has a mapped one."""
+    for network in networks:
+        yield str(network)
+        if isinstance(network, IPv4Network):
+            yield f"::ffff:{network.network_address}/{96 + network.prefixlen}"
+
+
 async def serve(parts: WebParts, settings: Settings, sockets: Mapping[str, socket.socket]) -> None:
     """Serve ``parts`` on the sockets of the three listeners until SIGTERM or SIGINT, then finish what is under way."""
-    context = server_context(tls.files(settings))
+    server_tls = ServerTls(tls.files(settings), SystemClock())
+    policy = transport_policy(settings)
     servers = {
         "public": _Server(configure(public_app(parts), settings)),
-        "device": _Server(configure(device_app(parts), settings, context)),
-        "admin": _Server(configure(admin_app(parts), settings, context)),
+        "device": _Server(configure(device_app(parts, policy), settings, server_tls.context)),
+        "admin": _Server(configure(admin_app(parts, policy), settings, server_tls.context)),
     }
 
     def stop() -> None:
@@ -103,7 +105,19 @@ async def serve(parts: WebParts, settings: Settings, sockets: Mapping[str, socke
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
+    following = loop.create_task(_follow(server_tls))
     await asyncio.gather(*(server.serve(sockets=[sockets[name]]) for name, server in servers.items()))
+    following.cancel()
+
+
+async def _follow(server_tls: ServerTls) -> None:
+    """Keep up with the files of the TLS listeners."""
+    while True:
+        await asyncio.sleep(LOOK_EVERY_SECONDS)
+        try:
+            await asyncio.to_thread(server_tls.look)
+        except Exception as error:  # noqa: BLE001 - the next look may succeed, and the listeners live without
+            log_reference(error, "cannot look at the TLS files")
 
 
 def allow_enough_files() -> None:
@@ -119,13 +133,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="signetry.web")
     for name in LISTENERS:
         parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument("--name", required=True)
     parser.add_argument("--parent", type=int, required=True)
     arguments = vars(parser.parse_args())
     die_with_parent(arguments["parent"])
     allow_enough_files()
     settings = load_settings()
     logging.configure(settings.log_level, settings.log_format)
-    parts = assembly.web_parts(assembly.open_house(settings, actor=Actor("web"), grouped=True))
+    instruments = Recorder(settings, arguments["name"]).instruments
+    parts = assembly.web_parts(assembly.open_house(settings, actor=Actor("web"), grouped=True, instruments=instruments))
     sockets = {name: socket.socket(fileno=arguments[name]) for name in LISTENERS}
     parts.start()
     try:

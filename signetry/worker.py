@@ -9,6 +9,7 @@ from audit.log import Actor
 from signetry import assembly, logging
 from signetry.child import die_with_parent
 from signetry.jobs import Worker
+from signetry.metrics.recording import Recorder
 from signetry.settings import load_settings
 
 _log = structlog.get_logger("signetry.worker")
@@ -27,10 +28,12 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
     settings = load_settings()
     logging.configure(settings.log_level, settings.log_format)
-    house = assembly.open_house(settings, actor=Actor("worker"))
+    # The jobs' threads hand their writes to one that commits, instead of waiting for SQLite's lock beside each other.
+    instruments = Recorder(settings, "worker").instruments
+    house = assembly.open_house(settings, actor=Actor("worker"), grouped=True, instruments=instruments)
     try:
         _log.info("worker ready")
-        Worker(assembly.jobs(house), house.database, house.clock).run(_wait_for_stop)
+        Worker(assembly.jobs(house), house.database, house.clock, observer=instruments.job).run(_wait_for_stop)
     finally:
         house.close()
 

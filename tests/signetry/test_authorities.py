@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -124,12 +125,31 @@ def test_a_revoked_ra_key_is_not_used_any_more(
         serving.authorities.endpoint_keys(hierarchy.ISSUING)
 
 
+def test_an_ra_key_is_used_until_its_certificate_expires_though_nothing_is_written_then(
+    serving: House, other: House, today: ManualClock
+) -> None:
+    (first,) = ra_certificates(serving)
+    today.advance(days=61)
+    other.renew_ra_keys()
+    within_a_second(lambda: len(ra_certificates(serving)) == 2)
+    today.set(first.not_valid_after_utc - timedelta(seconds=1))
+    assert ra_certificates(serving)[1] == first
+    today.set(first.not_valid_after_utc + timedelta(seconds=1))
+    (second,) = ra_certificates(serving)
+    assert second != first
+    today.set(second.not_valid_after_utc + timedelta(seconds=1))
+    with pytest.raises(KeyUnavailable, match=r"has no RA key in force"):
+        ra_certificates(serving)
+
+
 def test_a_revoked_authority_issues_nothing_more(serving: House, other: House) -> None:
     serving.authority("issuing")
     revoke_certificate_of(other, "issuing")
     time.sleep(0.6)
     with pytest.raises(UnknownAuthority, match=r"reported compromised"):
         serving.authority("issuing")
+    # What it issued can still be revoked, and its CRL does not run out.
+    assert {outcome.failure for outcome in serving.publish_crls()} == {""}
     serving.authority("root")
 
 
@@ -155,8 +175,8 @@ def test_what_did_not_change_is_not_loaded_again(serving: House, other: House, m
 
 def test_authorities_are_found_by_number(serving: House) -> None:
     issuing = serving.authority("issuing")
-    assert serving.authorities.by_id(issuing.id) == issuing
+    assert serving.authorities.crl_issuer(issuing.id).certificate == issuing.certificate
     with pytest.raises(UnknownAuthority, match=r"no authority number 4711"):
-        serving.authorities.by_id(4711)
+        serving.authorities.crl_issuer(4711)
     with pytest.raises(UnknownAuthority, match=r"no authority 'nobody'"):
         serving.authority("nobody")

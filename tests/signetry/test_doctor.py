@@ -130,7 +130,7 @@ def test_an_endpoint_that_promises_what_its_authority_may_not_issue_is_complaine
     edit(empty_home, '"smime-signing"', '"identity", "mail-all-in-one"')
     first, last = about("endpoint default")
     assert (first.severity, last.severity) == ("warning", "ok")
-    assert first.finding == "issuing is constrained to other purposes than identity, mail-all-in-one"
+    assert first.finding == "the certificate of issuing, or one above it, does not allow identity, mail-all-in-one"
 
 
 def test_an_endpoint_without_authority_is_an_error_of_its_own(installed_home: Path) -> None:
@@ -150,7 +150,7 @@ def test_an_endpoint_without_authority_is_an_error_of_its_own(installed_home: Pa
         ("endpoint default", timedelta(days=69), timedelta(days=71), "warning", "its RA certificate expires in"),
         ("endpoint default", timedelta(days=89), timedelta(days=90), "error", "no RA key in force"),
         ("TLS", timedelta(days=382), timedelta(days=384), "warning", "expires in 12 days"),
-        ("TLS", timedelta(days=396), timedelta(days=398), "error", "expired on"),
+        ("TLS", timedelta(days=396), timedelta(days=398), "error", "which is not now"),
         ("authority issuing", timedelta(days=3550), timedelta(days=3565), "warning", "its certificate expires in"),
         ("authority root", timedelta(days=7200), timedelta(days=7215), "warning", "its certificate expires in"),
     ],
@@ -189,7 +189,7 @@ def sql(statement: str) -> Callable[[Path], None]:
 
 
 BROKEN = {
-    "no schema": (remove("signetry.db"), "database", "holds no schema yet; run signetry init"),
+    "no schema": (remove("signetry.db"), "database", "does not exist"),
     "newer schema": (sql("UPDATE alembic_version SET version_num = '9999'"), "database", "it belongs to a newer release"),
     "no key": (remove("keys/issuing-p256.key"), "authority issuing", "there is no key 'issuing-p256'"),
     "a damaged key": (write("keys/root-p384.key", "no key"), "authority root", "cannot be opened with the configured passphrase"),
@@ -198,7 +198,7 @@ BROKEN = {
     "no RA key": (remove("keys/issuing-ra-1.key"), "endpoint default", "there is no key 'issuing-ra-1'"),
     "no passphrase": (remove("secrets/key-passphrase"), "installation", "run signetry init"),
     "an open passphrase": (open_up("secrets/key-passphrase", 0o644), "installation", "open to every user"),
-    "no TLS": (remove("tls/server.pem"), "TLS", "holds no certificate"),
+    "no TLS": (remove("tls/server.pem"), "TLS", "cannot be read"),
     "damaged TLS": (write("tls/server.pem", "no certificate"), "TLS", "holds no certificate"),
     "no CRL": (sql("DELETE FROM published_crl"), "CRL of root", "none has been published yet"),
     "a misspelt setting": (write("signetry.toml", "public_ulr = 'x'"), "installation", "unknown setting public_ulr"),
@@ -241,3 +241,11 @@ def test_a_check_that_fails_unexpectedly_is_a_finding_and_stops_no_other(monkeyp
     assert "log reference" in found[0].finding
     assert "swordfish" not in str(found)
     assert len(found) == 10
+
+
+def test_a_database_that_is_not_there_is_missed_and_not_made(commands: Commands, installed_home: Path) -> None:
+    (installed_home / "signetry.toml").write_text('database_url = "sqlite:///elsewhere/typo.db"\n')
+    (finding,) = commands.run("doctor", "--json").document
+    assert (finding["check"], finding["severity"]) == ("database", "error")
+    assert "elsewhere/typo.db does not exist" in finding["finding"]
+    assert not (installed_home / "elsewhere").exists()

@@ -234,3 +234,31 @@ def test_a_forwarded_address_counts_only_from_a_trusted_proxy(service: Service, 
     assert b'"client":"127.0.0.1"' in service.exchange(request)
     # The last hop that is no proxy of ours; what stands before it is the client's own claim.
     assert b'"client":"198.51.100.7"' in behind_proxy.exchange(request)
+
+
+@pytest.mark.parametrize(
+    "framing", [b"Content-Length: 11\r\n\r\nhello world", b"Transfer-Encoding: chunked\r\n\r\nb\r\nhello world\r\n0\r\n\r\n"]
+)
+@pytest.mark.parametrize("pieces", [1, 3])
+def test_an_offer_to_upgrade_is_ignored_and_the_body_is_read(service: Service, framing: bytes, pieces: int) -> None:
+    """As Java's HttpClient posts to a plain listener."""
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\n"
+    whole = b"POST /echo HTTP/1.1\r\nHost: x\r\n" + offer + framing
+    after = b"GET /echo?next HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    step = -(-len(whole) // pieces)
+    answer = service.exchange(*(whole[start : start + step] for start in range(0, len(whole), step)), after)
+    assert answer.count(b"HTTP/1.1 200 OK") == 2
+    assert b'"body":11' in answer
+    assert b'"query":4' in answer
+
+
+def test_an_offer_to_upgrade_without_a_body_is_ignored(service: Service) -> None:
+    for protocol in (b"h2c", b"websocket"):
+        offer = b"GET /echo?q HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: " + protocol + b"\r\n\r\n"
+        answer = service.exchange(offer, b"GET /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert answer.count(b"HTTP/1.1 200 OK") == 2
+
+
+def test_connect_is_answered_as_any_unknown_method(service: Service) -> None:
+    answer = service.exchange(b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 4")

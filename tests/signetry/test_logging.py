@@ -58,6 +58,7 @@ def lines(output: io.StringIO) -> list[dict[str, Any]]:
         {"private_key": CANARY},
         {"body": CANARY.encode()},
         {"reason": f"could not use password={CANARY} here"},
+        {"path": f"/api/v1/tokens/sgt_17_{CANARY}{'A' * 20}"},
         {"reason": f'the body was {{"challenge": "{CANARY}"}}'},
         {"url": f"postgresql://signetry:{CANARY}@database/signetry"},
         {"url": f"http://ca/scep/default?operation=PKIOperation&message={CANARY}"},

@@ -21,6 +21,7 @@ from signetry.files import read_secret
 from signetry.settings import load_settings
 from signetry.setup import Choices
 from tests.ca.keystores import shared_key
+from tests.signetry.foreign_pki import root_of_today, signed
 from tests.signetry.installation import Commands, clock_of_today, opened
 
 
@@ -124,14 +125,14 @@ class _Interrupter:
         return replacement
 
 
-def interrupted_init(commands: Commands, at: int) -> bool:
-    """Run ``init`` and interrupt it at point ``at``; return whether it came that far."""
+def interrupted_init(commands: Commands, at: int, *options: str) -> bool:
+    """Run ``init`` with ``options`` and interrupt it at point ``at``; return whether it came that far."""
     interrupter = _Interrupter(at)
     with pytest.MonkeyPatch.context() as patch:
         for owner, name in ((os, "link"), (Path, "replace"), (Database, "migrate"), (Database, "write")):
             patch.setattr(owner, name, interrupter.before(getattr(owner, name)))
         try:
-            commands.run("init", "--ca-key", "p256", "--organisation", "Example Ltd")
+            commands.run("init", "--ca-key", "p256", "--organisation", "Example Ltd", *options)
         except Interruption:
             return True
     return False
@@ -164,6 +165,28 @@ def test_interrupted_anywhere_the_next_run_completes_it(
         monkeypatch.setenv("SIGNETRY_HOME", str(tmp_path / str(points)))
     # Settings, passphrase, four files of TLS, three keys; the schema; hierarchy, schedules, RA key and CRLs, a transaction each.
     assert points >= 1 + 1 + 4 + 3 + 1 + 4
+
+
+def test_interrupted_anywhere_a_request_is_completed_by_the_next_run(
+    commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = 0
+    root = root_of_today()
+    monkeypatch.setenv("SIGNETRY_HOME", str(tmp_path / "0"))
+    while interrupted_init(commands, points + 1, "--csr"):
+        points += 1
+        home = tmp_path / str(points - 1)
+        again = [] if (home / "signetry.toml").exists() else ["--organisation", "Example Ltd"]
+        made = commands.json("init", "--csr", "--ca-key", "p256", *again)
+        assert made["request"] == str(home / "issuing.csr"), points
+        assert {path.name for path in (home / "keys").iterdir()} == {"issuing-p256.key"}, points
+        assert commands.json("ca", "install", signed(root, home / "issuing.csr"))["installed"], points
+        with opened() as house:
+            house.require_complete()
+            assert len(rows(house)[0]) == 2, points
+        monkeypatch.setenv("SIGNETRY_HOME", str(tmp_path / str(points)))
+    # Settings, passphrase, four files of TLS, one key, the request; the schema; hierarchy and schedules, a transaction each.
+    assert points >= 1 + 1 + 4 + 1 + 1 + 1 + 2
 
 
 def test_another_key_than_the_one_there_is_refused(commands: Commands, empty_home: Path) -> None:

@@ -14,7 +14,7 @@ from foundation.files import replace_private
 from signetry import tls
 from signetry.errors import ConfigurationError
 from signetry.settings import Settings, load_settings
-from signetry.web import server_context
+from signetry.tls_server import ServerTls
 from tests.clocks import ManualClock
 
 Key = ec.EllipticCurvePrivateKey
@@ -40,7 +40,7 @@ def test_a_certificate_is_made_for_every_name_clients_use(settings: Settings, cl
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert {str(name.value) for name in names} == {"localhost", "127.0.0.1", "::1", "10.1.2.3", "ca.example.com"}
     assert load(files.certificate).not_valid_after_utc - clock.now() == timedelta(days=397)
-    server_context(files)
+    ServerTls(files, clock)
 
 
 def test_the_root_can_vouch_for_web_servers_only(settings: Settings, clock: ManualClock) -> None:
@@ -68,7 +68,7 @@ def test_it_is_renewed_when_its_end_is_near_under_the_same_root(settings: Settin
     after = load(tls.ensure(settings, clock).certificate)
     assert after.not_valid_after_utc > before.not_valid_after_utc
     after.verify_directly_issued_by(root)
-    server_context(tls.files(settings))
+    ServerTls(tls.files(settings), clock)
 
 
 def test_it_is_made_anew_when_the_names_change(settings: Settings, clock: ManualClock) -> None:
@@ -91,7 +91,19 @@ def test_an_interrupted_run_is_completed_by_the_next(settings: Settings, clock: 
     files = tls.ensure(settings, clock)
     files.certificate.unlink()
     tls.ensure(settings, clock)
-    server_context(files)
+    ServerTls(files, clock)
+
+
+@pytest.mark.parametrize("name", ["server.pem", "server.key"])
+@pytest.mark.parametrize("content", [b"damaged", None], ids=["damaged", "missing"])
+def test_what_is_damaged_of_ours_is_made_anew(settings: Settings, clock: ManualClock, name: str, content: bytes | None) -> None:
+    path = tls.ensure(settings, clock).certificate.with_name(name)
+    if content is None:
+        path.unlink()
+    else:
+        replace_private(path, content)
+    assert tls.renew(settings, clock)
+    ServerTls(tls.files(settings), clock)
 
 
 def operators(home: Path, key: Key, clock: ManualClock, *, certified: Key | None = None) -> Settings:
@@ -155,6 +167,6 @@ def test_a_file_without_a_certificate_is_refused(tmp_path: Path, clock: ManualCl
 
 
 def test_no_client_certificate_is_asked_for(settings: Settings, clock: ManualClock) -> None:
-    context = server_context(tls.ensure(settings, clock))
+    context = ServerTls(tls.ensure(settings, clock), clock).context
     assert context.verify_mode is ssl.CERT_NONE
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2

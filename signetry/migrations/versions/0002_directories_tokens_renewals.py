@@ -32,6 +32,8 @@ def upgrade() -> None:
         sa.Column("owed_since", sa.DateTime(timezone=True), nullable=True),
         sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("error", sa.String(), nullable=False),
+        sa.Column("waiting", sa.Boolean(), nullable=False),
+        sa.Column("warning", sa.String(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_ldap_owed_entry")),
         sa.UniqueConstraint("directory", "kind", "subject_id", name=op.f("uq_ldap_owed_entry_directory_kind_subject_id")),
     )
@@ -114,6 +116,13 @@ def upgrade() -> None:
     with op.batch_alter_table("certificate", schema=None) as batch_op:
         batch_op.add_column(sa.Column("renews_id", sa.Integer(), nullable=True))
         batch_op.create_foreign_key(batch_op.f("fk_certificate_renews_id_certificate"), "certificate", ["renews_id"], ["id"])
+        batch_op.create_index(
+            "ix_certificate_good_until",
+            ["not_after", "profile", "revoked_at"],
+            unique=False,
+            sqlite_where=sa.text("revoked_at IS NULL"),
+            postgresql_where=sa.text("revoked_at IS NULL"),
+        )
 
     with op.batch_alter_table("certification_authority", schema=None) as batch_op:
         batch_op.alter_column("key_reference", existing_type=sa.VARCHAR(length=200), nullable=True)
