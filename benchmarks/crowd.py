@@ -20,7 +20,7 @@ from people.person import PersonFields
 from people.persons import add_person
 from scep import challenge
 from scep.challenge import ChallengeOrder
-from signetry.assembly import House, open_house
+from signetry.house import House, open_house
 
 _TRANSACTION = 500
 DOMAIN = "example.com"

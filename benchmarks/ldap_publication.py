@@ -34,7 +34,7 @@ from benchmarks.scep_enrolment import Requests
 from ca.authorisation import CaName, PersonId
 from ca.records import Certificate
 from ldap_publish.records import OwedEntry
-from signetry.assembly import House
+from signetry.house import House
 from tests.daemons.directories.directory import Site
 from tests.daemons.directories.openldap import running_openldap
 from tests.daemons.directories.tls import TestAuthority

@@ -21,7 +21,7 @@ from foundation.tlv import MalformedTlv
 MAX_SIZE = 1024 * 1024
 MAX_CERTIFICATES = 64
 
-_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9# ]+)-----(.*?)-----END \1-----", re.DOTALL)
+_MARKER = re.compile(rb"-----(BEGIN|END) ([A-Z0-9# ]{1,64})-----")
 _LABELS = (b"CERTIFICATE", b"X509 CERTIFICATE", b"PKCS7", b"PKCS #7 SIGNED DATA", b"CMS")
 _REQUESTS = (b"CERTIFICATE REQUEST", b"NEW CERTIFICATE REQUEST")
 # A SEQUENCE with a length of two bytes or more, as all of them are.
@@ -49,7 +49,7 @@ def _in_file(data: bytes) -> list[x509.Certificate]:
     if data.startswith(_SEQUENCE):
         return _decoded(data)
     text = _as_ascii(data)
-    blocks = [(label, content) for label, content in _BLOCK.findall(text)]
+    blocks = list(_blocks(text))
     encoded = [content for label, content in blocks if label in _LABELS]
     if not blocks and _BASE64.fullmatch(text):
         # Base64 without the lines around it, as web forms show it.
@@ -59,6 +59,18 @@ def _in_file(data: bytes) -> list[x509.Certificate]:
     if not encoded:
         raise UnreadableCertificates("the file holds no certificate, neither PEM nor DER nor PKCS #7")
     return [certificate for content in encoded for certificate in _decoded(_from_base64(content))]
+
+
+def _blocks(text: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield label and content of what stands between a BEGIN and its END, in one pass: a beginning without an end costs nothing."""
+    label, start = b"", 0
+    for marker in _MARKER.finditer(text):
+        kind, named = marker.groups()
+        if kind == b"BEGIN":
+            label, start = named, marker.end()
+        elif named == label:
+            yield label, text[start : marker.start()]
+            label = b""
 
 
 def _as_ascii(data: bytes) -> bytes:

@@ -1,9 +1,9 @@
 """From an authority's key and a heap of certificates to the chain above it, judged as verifiers will judge it. Pure.
 
 Source: RFC 5280 section 6.1, as far as it concerns authorities: signatures, validity, basicConstraints with path length, key
-usage, name constraints on the subjects of those below, critical extensions that nobody knows. Verifiers differ on whether the
-root's own limits bind; OpenSSL and Windows let them, so they do here. Where certificates allow several chains (cross-signed
-roots), the shortest that passes is taken.
+usage, name constraints on the names of those below, critical extensions that nobody knows. Verifiers differ on whether the
+root's own limits bind; OpenSSL and Windows let them, so they do here. It asks no verifier to match an authorityKeyIdentifier
+(section 4.2.1.1); OpenSSL does. Where certificates allow several chains (cross-signed roots), the shortest that passes is taken.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,12 +12,14 @@ from datetime import datetime
 from typing import TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
 
 from ca.errors import ChainRefused
 from ca.keys import PublicKey
 from ca.limits import limits_of
+from ca.signatures import broken_hash, is_issued_by, is_self_signed
 
 Value = TypeVar("Value", bound=x509.ExtensionType)
 
@@ -26,6 +28,7 @@ MAX_LENGTH = 8
 _MAX_CHAINS = 64
 _MAX_STEPS = 2000
 _MAX_SERIAL_BITS = 160
+_RSA_BITS_AT_LEAST = 2048
 _KNOWN = (
     x509.BasicConstraints,
     x509.KeyUsage,
@@ -82,25 +85,20 @@ def title(certificate: x509.Certificate) -> str:
     return certificate.subject.rfc4514_string() or f"the certificate {certificate.serial_number:x}"
 
 
-def is_self_signed(certificate: x509.Certificate) -> bool:
-    """Say whether a certificate's own key signed it."""
-    return is_issued_by(certificate, certificate)
-
-
-def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    """Say whether ``issuer`` has the name in ``certificate`` and the key that signed it."""
-    try:
-        certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
-        return False
-    return True
-
-
 def _is_over(certificate: x509.Certificate, key: PublicKey) -> bool:
     try:
         return certificate.public_key() == key
     except (ValueError, UnsupportedAlgorithm):
         return False
+
+
+def _is_same_authority(one: x509.Certificate, other: x509.Certificate) -> bool:
+    if one.subject != other.subject:
+        return False
+    try:
+        return one.public_key() == other.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        return one == other
 
 
 def _check_own(certificate: x509.Certificate) -> None:
@@ -158,8 +156,13 @@ class _Search:
         self._steps += 1
         if len(chain) >= MAX_LENGTH or self._steps > _MAX_STEPS:
             return
+        # The same authority twice, under whichever of its certificates, would be a detour.
         issuers = [
-            each for each in self._heap if each.subject == last.issuer and each not in chain and self._is_signed(last, each)
+            each
+            for each in self._heap
+            if each.subject == last.issuer
+            and not any(_is_same_authority(each, passed) for passed in chain)
+            and self._is_signed(last, each)
         ]
         if not issuers:
             ends.append(last)
@@ -198,8 +201,29 @@ def _judge(chain: tuple[x509.Certificate, ...], position: int, now: datetime) ->
     for extension in certificate.extensions:
         if extension.critical and not isinstance(extension.value, _KNOWN) and extension.oid != _POLICY_MAPPINGS:
             raise ChainRefused(f"{name} has a critical extension {extension.oid.dotted_string} that verifiers do not know")
+    if position < len(chain) - 1:
+        _judge_signature(certificate, chain[position + 1])
     if position:
         _judge_issuer(chain, position)
+
+
+def _judge_signature(certificate: x509.Certificate, issuer: x509.Certificate) -> None:
+    name = title(certificate)
+    if broken := broken_hash(certificate):
+        raise ChainRefused(f"{name} is signed with {broken}, which verifiers refuse: its issuer must make it anew")
+    named = _extension(certificate, x509.AuthorityKeyIdentifier)
+    if named is None:
+        return
+    own = _extension(issuer, x509.SubjectKeyIdentifier)
+    issuers_issuers = [each.value for each in named.authority_cert_issuer or () if isinstance(each, x509.DirectoryName)]
+    if (
+        (named.key_identifier is not None and own is not None and named.key_identifier != own.digest)
+        or (named.authority_cert_serial_number not in (None, issuer.serial_number))
+        or (issuers_issuers and issuer.issuer not in issuers_issuers)
+    ):
+        raise ChainRefused(
+            f"{name} names another certificate of {title(issuer)} as its issuer's (authorityKeyIdentifier) than the one given"
+        )
 
 
 def _judge_issuer(chain: tuple[x509.Certificate, ...], position: int) -> None:
@@ -221,19 +245,31 @@ def _judge_issuer(chain: tuple[x509.Certificate, ...], position: int) -> None:
         )
     limits = limits_of([issuer])
     for each in below:
-        own_names = _extension(each, x509.SubjectAlternativeName) or ()
-        for general_name in (x509.DirectoryName(each.subject), *own_names):
+        for general_name in _names(each):
             if (each.subject != each.issuer or each is chain[0]) and not limits.permits(general_name):
                 raise ChainRefused(f"{name} does not allow the name of {title(each)} (name constraints)")
 
 
+def _names(certificate: x509.Certificate) -> Iterator[x509.GeneralName]:
+    """Yield what name constraints above hold a certificate to."""
+    yield x509.DirectoryName(certificate.subject)
+    yield from _extension(certificate, x509.SubjectAlternativeName) or ()
+    # RFC 5280 section 4.2.1.10 asks it of certificates without a subjectAltName, OpenSSL of all.
+    for attribute in certificate.subject.get_attributes_for_oid(NameOID.EMAIL_ADDRESS):
+        try:
+            yield x509.RFC822Name(str(attribute.value))
+        except ValueError:
+            raise ChainRefused(f"{title(certificate)} holds a mail address that is none") from None
+
+
 def _oddities(chain: tuple[x509.Certificate, ...]) -> Iterator[str]:
     for certificate in chain[:-1]:
-        if isinstance(certificate.signature_hash_algorithm, hashes.SHA1):
-            yield f"{title(certificate)} is signed with SHA-1, which most verifiers refuse"
         if certificate.not_valid_after_utc > chain[-1].not_valid_after_utc:
             yield f"{title(certificate)} outlives its root {title(chain[-1])}"
     for certificate in chain:
+        key = certificate.public_key()
+        if isinstance(key, rsa.RSAPublicKey) and key.key_size < _RSA_BITS_AT_LEAST:
+            yield f"{title(certificate)} has an RSA key of {key.key_size} bits, which many verifiers refuse"
         policies = _extension(certificate, x509.PolicyConstraints)
         if policies is not None and policies.require_explicit_policy is not None:
             yield (

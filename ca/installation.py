@@ -21,7 +21,7 @@ from audit.log import Actor, Event
 from audit.log import record as record_event
 from ca.authorisation import CaName
 from ca.certificate import BuiltCertificate, spki_sha256
-from ca.chain import Chain, find_chain, is_self_signed, title
+from ca.chain import Chain, find_chain, title
 from ca.errors import ChainRefused
 from ca.hierarchy import ROOT
 from ca.issuance import IssuanceListener, IssuedCertificate
@@ -29,7 +29,8 @@ from ca.keys import KeyStore
 from ca.limits import Limits, limits_of
 from ca.profiles import ISSUING_CA, ROOT_CA
 from ca.records import Certificate, CertificationAuthority
-from ca.rows import certificates_over, find_row, id_of, key_reference, row_named
+from ca.rows import KEY_IS_LOST, certificates_over, find_row, id_of, key_reference, row_named
+from ca.signatures import is_self_signed
 
 _NAME_CHARACTERS = 60
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
@@ -79,17 +80,26 @@ def plan(session: Session, keystore: KeyStore, name: CaName, given: Sequence[x50
     """
     row = row_named(session, name)
     own_key = keystore.load(key_reference(row)).public_key()
-    former = [x509.load_der_x509_certificate(each.der) for each in session.exec(certificates_over(id_of(row)))]
+    recorded = session.exec(certificates_over(id_of(row))).all()
+    if any(each.revocation_reason in KEY_IS_LOST for each in recorded):
+        raise ChainRefused(f"the key of {name} is reported compromised: make another issuing CA (signetry ca create)")
+    former = [x509.load_der_x509_certificate(each.der) for each in recorded]
     if any(is_self_signed(certificate) for certificate in former):
         raise ChainRefused(f"{name} is a root: no authority stands above it")
-    found = find_chain(own_key, given, _known(session), now=now)
+    current, superseded = _known(session)
+    # What an authority above is recorded to have had before its current certificate is not what will be served above this one.
+    usable = [each for each in given if each not in superseded or each.public_key() == own_key]
+    found = find_chain(own_key, usable, current, now=now)
     own = found.certificates[0]
     if former and own.subject != former[0].subject:
         raise ChainRefused(
             f"the certificate names {title(own)}, and what {name} has issued names {title(former[0])} as its issuer: "
             "ask for one with the subject of the request"
         )
-    return Installation(tuple(_members(session, name, found)), found.warnings)
+    warnings = found.warnings
+    if own in superseded:
+        warnings += (f"this certificate of {name} was installed before, and a later one is current: it stays so",)
+    return Installation(tuple(_members(session, name, found)), warnings)
 
 
 def install(
@@ -120,10 +130,22 @@ def install(
     return installation
 
 
-def _known(session: Session) -> list[x509.Certificate]:
-    """Return the certificates of all authorities that are not revoked."""
-    query = select(Certificate.der).where(col(Certificate.certifies_id).is_not(None), col(Certificate.revoked_at).is_(None))
-    return [x509.load_der_x509_certificate(der) for der in session.exec(query)]
+def _known(session: Session) -> tuple[list[x509.Certificate], set[x509.Certificate]]:
+    """Return the current certificates of all authorities, and those that are so no more: followed by another, or revoked."""
+    query = (
+        select(Certificate.certifies_id, Certificate.der, Certificate.revoked_at)
+        .where(col(Certificate.certifies_id).is_not(None))
+        .order_by(col(Certificate.id).desc())
+    )
+    current: dict[int | None, x509.Certificate] = {}
+    superseded = set[x509.Certificate]()
+    for authority_id, der, revoked_at in session.exec(query):
+        certificate = x509.load_der_x509_certificate(der)
+        if revoked_at is None and authority_id not in current:
+            current[authority_id] = certificate
+        else:
+            superseded.add(certificate)
+    return [*current.values()], superseded
 
 
 def _members(session: Session, name: CaName, chain: Chain) -> Iterable[Member]:

@@ -9,7 +9,7 @@ from ca.errors import CertificateAwaited, ForeignAuthority, UnknownAuthority
 from ca.records import Certificate, CertificationAuthority
 from ca.revocation import RevocationReason
 
-_KEY_IS_LOST = (RevocationReason.KEY_COMPROMISE, RevocationReason.CA_COMPROMISE)
+KEY_IS_LOST = (RevocationReason.KEY_COMPROMISE, RevocationReason.CA_COMPROMISE)
 
 
 def find_row(session: Session, name: CaName) -> CertificationAuthority | None:
@@ -83,7 +83,7 @@ def current_certificate(session: Session, row: CertificationAuthority) -> Certif
     newest_certificate(session, row)
     certificates = session.exec(certificates_over(id_of(row))).all()
     # All of them are over one key: where that is compromised, the certificates before it are no better than the one revoked.
-    if any(certificate.revocation_reason in _KEY_IS_LOST for certificate in certificates):
+    if any(certificate.revocation_reason in KEY_IS_LOST for certificate in certificates):
         raise UnknownAuthority(f"the key of authority {row.name!r} is reported compromised")
     current = next((certificate for certificate in certificates if certificate.revoked_at is None), None)
     if current is None:

@@ -4,8 +4,10 @@ Sources: RFC 4511 (operations and result codes), RFC 4513 section 3.1.3 (the ser
 """
 
 import re
+import socket
 import ssl
 import threading
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -60,7 +62,37 @@ _CHANGES = {
 }
 # What ldap3 reads at a time. It joins the parts one by one, so that a CRL in its 4096 bytes is copied thousands of times.
 _READ_SIZE = 1 << 18
+# An answer, whole: an entry with a CRL of many megabytes may take its time.
+_LONGEST_ANSWER_SECONDS = 60
 _LIBRARY_SOURCE = re.compile(r" \(_ssl\.c:\d+\)")
+
+
+class _BoundedSocket:
+    """A socket that gives up on an answer that is not whole in time, however steadily it trickles in.
+
+    The socket's own ``timeout`` begins anew with every byte. Both are in seconds.
+    """
+
+    def __init__(self, plain: socket.socket, timeout: float) -> None:
+        self.plain = plain
+        self._timeout = timeout
+        self.allow(timeout)
+
+    def allow(self, seconds: float) -> None:
+        """Give the answer to what is sent next so long."""
+        self._deadline = time.monotonic() + seconds
+        self.plain.settimeout(self._timeout)
+
+    def recv(self, size: int) -> bytes:
+        """Receive what is there."""
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        self.plain.settimeout(min(self._timeout, left))
+        return self.plain.recv(size)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the socket has
+        return getattr(self.plain, name)
 
 
 class _VerifyingTls(ldap3.Tls):  # type: ignore[misc] # ldap3 has no types
@@ -76,7 +108,9 @@ class _VerifyingTls(ldap3.Tls):  # type: ignore[misc] # ldap3 has no types
 
     def wrap_socket(self, connection: Any, do_handshake: bool = False) -> None:  # noqa: ANN401, ARG002, FBT001, FBT002 - ldap3's shape
         """Put TLS on the connection's socket, which has its timeout already."""
-        connection.socket = self._context.wrap_socket(connection.socket, server_hostname=connection.server.host)
+        plain = getattr(connection.socket, "plain", connection.socket)
+        plain.settimeout(connection.receive_timeout)
+        connection.socket = self._context.wrap_socket(plain, server_hostname=connection.server.host)
 
 
 class LdapClient:
@@ -171,6 +205,7 @@ class LdapClient:
     def _run(self, operation: Callable[[Any], object]) -> tuple[Any, Any]:
         if self._connection is None:
             self._connect()
+        self._connection.socket.allow(_LONGEST_ANSWER_SECONDS)
         operation(self._connection)
         return self._connection.result, self._connection.response
 
@@ -178,12 +213,18 @@ class LdapClient:
         """Connect, secure the connection and log on. Raises DirectoryUnavailable, LDAPException, OSError."""
         self._connection = connection = self._new_connection()
         connection.open(read_server_info=False)
+        self._bound(connection)
         if self._server.security is Security.START_TLS:
             connection.start_tls(read_server_info=False)
+            self._bound(connection)
         if not connection.bind(read_server_info=False):
             result = connection.result
             self._drop()
             raise DirectoryUnavailable(f"{_said_by(self._server, result)}, to a log-on as {self._server.bind_dn}")
+
+    def _bound(self, connection: Any) -> None:  # noqa: ANN401 - see above
+        """Bound the time of the answers on a connection's socket."""
+        connection.socket = _BoundedSocket(connection.socket, self._server.timeout_seconds)
 
     def _new_connection(self) -> Any:  # noqa: ANN401 - see above
         # Each connection has a server object of its own: ldap3 remembers in it which addresses did not answer.

@@ -115,13 +115,13 @@ DIALECTS: Mapping[DirectoryKind, Dialect] = MappingProxyType(
             crl="certificateRevocationList",
             person_class="contact",
             # Its class demands all three attributes from the beginning; a zero byte is what Microsoft's own tools put into those
-            # that are empty. The CRL is one value, and no larger than the schema's rangeUpper.
+            # that are empty. The CRL is one value, below the schema's rangeUpper (10 MiB), as much as a request may have in all.
             authority_classes=("certificationAuthority",),
             single=frozenset({"certificateRevocationList"}),
             placeholders=MappingProxyType(
                 dict.fromkeys(("cACertificate", "certificateRevocationList", "authorityRevocationList"), b"\x00")
             ),
-            largest=10_485_760,
+            largest=10_000_000,
         ),
     }
 )

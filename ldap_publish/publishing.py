@@ -17,6 +17,7 @@ import structlog
 from sqlmodel import Session
 
 from foundation.clock import Clock
+from foundation.due import held
 from foundation.errors import SignetryError
 from foundation.transactions import Transactions
 from ldap_publish import outbox, standing
@@ -27,7 +28,7 @@ from ldap_publish.directory import Directory, DirectoryClient, Server
 from ldap_publish.entry import count_after
 from ldap_publish.errors import DirectoryUnavailable, Unexpected
 from ldap_publish.outbox import Claim, Settlement
-from ldap_publish.records import SubjectKind
+from ldap_publish.records import OwedEntry, SubjectKind
 from ldap_publish.subjects import Placed, Sources, SubjectState, displace, load, place
 
 _log = structlog.get_logger("ldap_publish")
@@ -36,9 +37,10 @@ _log = structlog.get_logger("ldap_publish")
 _BATCH = 200
 # Connections of a batch. Each waits for its own answers, so that a directory far away is not asked one question at a time.
 _CONNECTIONS = 4
-# The lease ends after 30 seconds (foundation.due). What has not been looked at, or changed, by then is left to the next batch.
+# How long entries are looked at, then changed; what is left over is left to the next batch. An operation that hangs may take
+# longer than the lease of 30 seconds (foundation.due), which is extended meanwhile.
 _LOOK_FOR = timedelta(seconds=8)
-_CHANGE_FOR = timedelta(seconds=16)
+_CHANGE_FOR = timedelta(seconds=8)
 # Entra stops exporting userCertificate past 15 values.
 _MANY_CERTIFICATES = 10
 _SAY_AGAIN = timedelta(hours=1)
@@ -65,10 +67,11 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """One claim worked off: its settlement, and what is on record of it afterwards where it succeeded."""
+    """One claim worked off: its settlement, what may stand in entries now, and what does stand there where it succeeded."""
 
     settlement: Settlement
     state: SubjectState
+    intended: Sequence[Placed]
     holds: frozenset[Placed] | None = None
     # The kind of failure, where it failed.
     problem: str = ""
@@ -121,7 +124,8 @@ class Publisher:
         if not claims:
             return Batch()
         try:
-            outcomes, unavailable = self._work_off(claims, now)
+            with held(self._transactions, self._clock, OwedEntry, claims[0].token):
+                outcomes, unavailable = self._work_off(claims, now)
             self._transactions.write(lambda session: self._settle(session, claims, outcomes, now, unavailable))
         except BaseException:
             self._transactions.write(lambda session: outbox.release(session, claims))
@@ -142,8 +146,8 @@ class Publisher:
         compared, unavailable = self._each(list(zip(claims, states, strict=True)), self._compare, now + _LOOK_FOR)
         if unavailable:
             return [], unavailable
-        held = self._transactions.write(lambda session: self._intend(session, compared))
-        return self._each([each for each in compared if each[0].row_id in held], self._apply, now + _CHANGE_FOR)
+        mine = self._transactions.write(lambda session: self._intend(session, compared))
+        return self._each([each for each in compared if each[0].row_id in mine], self._apply, self._clock.now() + _CHANGE_FOR)
 
     def _each(
         self, tasks: Iterable[Task], act: Callable[[Task, DirectoryClient], Result], until: datetime
@@ -180,27 +184,28 @@ class Publisher:
 
     def _intend(self, session: Session, compared: Sequence[tuple[Claim, Comparison]]) -> set[int]:
         """Record what is about to be put into entries; return the rows whose lease still holds."""
-        held = outbox.still_held(session, [claimed for claimed, _ in compared])
+        mine = outbox.still_held(session, [claimed for claimed, _ in compared])
         place(
             session,
             self.directory.name,
             [
                 (comparison.state.subject, placed)
                 for claimed, comparison in compared
-                if claimed.row_id in held
+                if claimed.row_id in mine
                 for placed in _holdings(comparison.entries)
                 if placed not in comparison.state.placed
             ],
         )
-        return held
+        return mine
 
     def _apply(self, task: tuple[Claim, Comparison], client: DirectoryClient) -> _Outcome:
         claimed, comparison = task
         state, problem = comparison.state, comparison.problem
-        intended = {placed.owned for placed in (*_holdings(comparison.entries), *state.placed)}
+        intended = _holdings(comparison.entries)
+        recorded = {placed.owned for placed in (*intended, *state.placed)}
         entries: list[EntryPlan] = []
         try:
-            entries = [apply(self.directory, state, each, client, intended) for each in comparison.entries]
+            entries = [apply(self.directory, state, each, client, recorded) for each in comparison.entries]
         except DirectoryUnavailable:
             raise
         except SignetryError as error:
@@ -208,23 +213,27 @@ class Publisher:
         except Exception as error:  # noqa: BLE001 - as in _compare
             problem = _unexpected(error, self.directory, state)
         if problem is not None:
-            return self._failed(claimed, state, problem)
+            reason = advised(problem, self.directory)
+            settlement = Settlement.failed(claimed, reason, now=self._clock.now(), waiting=is_waiting(problem))
+            return _Outcome(settlement, state, intended, problem=problem_of(problem))
         until = state.wanted.until if state.wanted else None
         settlement = Settlement(claimed, until, warning=_warning(self.directory, state, entries))
-        return _Outcome(settlement, state, holds=frozenset(_holdings(entries)))
-
-    def _failed(self, claimed: Claim, state: SubjectState, error: SignetryError) -> _Outcome:
-        reason = advised(error, self.directory)
-        settlement = Settlement.failed(claimed, reason, now=self._clock.now(), waiting=is_waiting(error))
-        return _Outcome(settlement, state, problem=problem_of(error))
+        return _Outcome(settlement, state, intended, holds=frozenset(_holdings(entries)))
 
     def _settle(
         self, session: Session, claims: Sequence[Claim], outcomes: Sequence[_Outcome], claimed_at: datetime, unavailable: str
     ) -> None:
-        """Write what became of the batch. What another worker has taken over meanwhile is that one's to settle."""
+        """Write what became of the batch. What another worker has taken over meanwhile is that one's to settle.
+
+        This worker's changes may have come after the other's all the same: they go on record again, and are owed another look.
+        """
         now = self._clock.now()
-        held = outbox.still_held(session, claims)
-        ours = [outcome for outcome in outcomes if outcome.settlement.claim.row_id in held]
+        mine = outbox.still_held(session, claims)
+        ours = [outcome for outcome in outcomes if outcome.settlement.claim.row_id in mine]
+        for outcome in outcomes:
+            if outcome.settlement.claim.row_id not in mine:
+                place(session, self.directory.name, [(outcome.state.subject, placed) for placed in outcome.intended])
+                outbox.owe(session, [self.directory.name], outcome.state.subject, now)
         for outcome in ours:
             if outcome.holds is not None:
                 gone = [placed for placed in outcome.state.placed if placed not in outcome.holds]

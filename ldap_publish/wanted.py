@@ -3,6 +3,9 @@
 A person's *current* certificate is good (in force, neither revoked nor on hold), can be encrypted to, and has not been superseded
 by another good one: one of the same profile that renews it, over however many steps, or that is newer for the same device. With
 more than that in an entry, mail arrives that the person's phone cannot read, and Entra stops exporting it past 15 values.
+
+Where what superseded it is revoked, a certificate that is still good is current again: mail can be encrypted to it. Not so where
+a key was compromised: no certificate of that key is published, and what the compromised one superseded lies on the same phone.
 """
 
 from collections import defaultdict
@@ -34,7 +37,7 @@ _KEY_IS_LOST = (RevocationReason.KEY_COMPROMISE, RevocationReason.CA_COMPROMISE)
 
 @dataclass(frozen=True, slots=True)
 class HeldCertificate:
-    """A person's certificate; ``der`` is None where it is not good."""
+    """A person's certificate; ``der`` is None where it is not good, ``key`` is the SHA-256 of its public key."""
 
     id: int
     authority_id: int
@@ -44,6 +47,8 @@ class HeldCertificate:
     renews_id: int | None
     not_before: datetime
     not_after: datetime
+    key: str
+    revocation_reason: str | None
     der: bytes | None = field(repr=False)
 
 
@@ -73,10 +78,14 @@ def profiles_of(policy: Policy) -> frozenset[str]:
 def chosen(certificates: Iterable[HeldCertificate], policy: Policy, now: datetime) -> list[HeldCertificate]:
     """Return those of a person's certificates that are published, the oldest first."""
     every = sorted(certificates, key=lambda each: each.id)
-    good = [each for each in every if each.der is not None and each.not_before <= now < each.not_after]
+    compromised = [each for each in every if each.revocation_reason in _KEY_IS_LOST]
+    lost = {each.key for each in compromised}
+    in_force = [each for each in every if each.der is not None and each.not_before <= now < each.not_after]
+    good = [each for each in in_force if each.key not in lost]
     if policy is Policy.ALL:
         return good
-    superseded = _superseded(good, {each.id: each for each in every})
+    successors = sorted([*good, *compromised], key=lambda each: each.id)
+    superseded = _superseded(successors, {each.id: each for each in every})
     return [each for each in good if each.id not in superseded and can_be_encrypted_to(each.der or b"")]
 
 
@@ -112,7 +121,8 @@ def person_fields(session: Session, person_ids: Collection[int]) -> dict[int, di
 def certificates_of(session: Session, person_ids: Collection[int], now: datetime) -> dict[int, list[HeldCertificate]]:
     """Return every certificate of each person, those that are not good without their encoding."""
     good = (_CERTIFICATE.c.revoked_at.is_(None)) & (_CERTIFICATE.c.not_after > now)
-    names = ("id", "authority_id", "serial", "profile", "device_id", "renews_id", "not_before", "not_after")
+    of_certificate = ("id", "authority_id", "serial", "profile", "device_id", "renews_id", "not_before", "not_after")
+    names = (*of_certificate, "spki_sha256", "revocation_reason")
     der = case((good, _CERTIFICATE.c.der), else_=null())
     query = select(_CERTIFICATE.c.person_id, *(_CERTIFICATE.c[name] for name in names), der.label("der"))
     found: dict[int, list[HeldCertificate]] = defaultdict(list)
@@ -227,10 +237,11 @@ def authority_names(session: Session, authority_ids: Collection[int]) -> dict[in
     return {row.id: row.name for row in session.execute(query)}
 
 
-def _superseded(good: Sequence[HeldCertificate], every: Mapping[int, HeldCertificate]) -> set[int]:
+def _superseded(successors: Sequence[HeldCertificate], every: Mapping[int, HeldCertificate]) -> set[int]:
+    """Return the numbers of what ``successors``, the oldest first, take the place of."""
     superseded: set[int] = set()
     newest: dict[tuple[str, int], int] = {}
-    for each in good:
+    for each in successors:
         # What it renews, and what that renewed, whatever became of those between.
         later, before = each, every.get(each.renews_id or 0)
         # Numbers only fall on this way, so it ends whatever the records say.

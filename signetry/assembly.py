@@ -1,313 +1,32 @@
-"""The object graph, put together in one place and read from top to bottom.
+"""The processes, put together in one place: ``web_parts`` is what a web process serves, ``jobs`` what the worker does."""
 
-``House`` is what commands work with; ``web_parts`` what a web process serves; ``jobs`` what the worker does.
-"""
-
-import os
-import pwd
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from functools import cached_property, partial
-from typing import Self
+from datetime import timedelta
+from functools import partial
 
-from sqlmodel import Session, col, select
 from starlette.types import Scope
 
-from audit.log import Actor
-from ca import hierarchy, ra_keys, reissue
-from ca.authorisation import CaName, ProfileName
-from ca.errors import CertificateAwaited, UnknownAuthority
-from ca.issuance import IssuanceListener, IssuingAuthority
-from ca.keys import FileKeyStore, KeyStore
-from ca.records import CertificationAuthority
-from ca.revocation import RevocationListener, RevokedCertificate
-from ca.subject import Organisation
+from ca import hierarchy
 from crl import http as crl_http
 from crl import publication
-from crl.publication import Freshness, PublicationSettings
-from foundation.clock import Clock, SystemClock
-from foundation.errors import NotFound, SignetryError, Unavailable
-from foundation.transactions import Transactions
-from people.persons import PersonListener
+from foundation.errors import Unavailable
 from scep import http as scep_http
-from scep.endpoint import Endpoint, UnknownEndpoint
 from scep.enrolment import Enroller
 from scep.responder import Responder
 from signetry import tls
 from signetry.access import answers
 from signetry.app import ReadinessCheck, WebParts
-from signetry.authorities import Authorities
-from signetry.database import Database, open_database
-from signetry.directories import Directories, directory
-from signetry.files import read_secret
+from signetry.house import House
 from signetry.instruments import Instruments
 from signetry.jobs import Job
-from signetry.settings import Settings, load_settings
 
 # Threads of a web process that work on enrolments. One that waits for its commit leaves its processor to the others; more than a
 # few only take turns at the interpreter: with 4 the rate was three tenths above that with 16 (docs/performance.md).
 SCEP_THREADS = 4
-# They are renewed a month before their end; besides, every change of the database is an occasion to look.
-_RA_KEYS_LOOKED_AT_EVERY = timedelta(hours=1)
-# The service's own TLS certificate is renewed a month before its end, too.
+# The service's own TLS certificate is renewed a month before its end.
 _TLS_LOOKED_AT_EVERY = timedelta(hours=1)
 # They are kept for a day; nobody counts on the hour.
 _ANSWERS_SWEPT_EVERY = timedelta(hours=1)
-
-
-class NotInitialised(NotFound):
-    """The state directory holds no installation yet, or one whose making was interrupted."""
-
-
-@dataclass(frozen=True)
-class House:
-    """Everything a command or a process works with.
-
-    ``actor`` stands in the audit record for whoever acts through this house.
-    """
-
-    settings: Settings
-    clock: Clock
-    database: Database
-    keystore: KeyStore
-    actor: Actor
-    instruments: Instruments = field(default_factory=Instruments)
-
-    @property
-    def transactions(self) -> Transactions:
-        """The store, as use cases see it."""
-        return self.database
-
-    @cached_property
-    def authorities(self) -> Authorities:
-        """The certification authorities with their keys."""
-        return Authorities(
-            self.database, self.keystore, self.clock, self.settings.public_url, observer=self.instruments.key_operation
-        )
-
-    @cached_property
-    def organisation(self) -> Organisation | None:
-        """The organisation named in sponsor-validated subjects; None where it is not configured."""
-        configured = self.settings.organisation
-        if not configured.name:
-            return None
-        return Organisation(name=configured.name, identifier=configured.identifier, country=configured.country)
-
-    @cached_property
-    def endpoints(self) -> dict[str, Endpoint]:
-        """The SCEP endpoints by name."""
-        return {
-            name: Endpoint(
-                name=name,
-                issuing_ca=CaName(configured.issuing_ca),
-                profiles=frozenset(ProfileName(profile) for profile in configured.profiles),
-                renew_after=configured.renew_after,
-                legacy=configured.legacy,
-                museum=configured.museum,
-                reply_chain=configured.reply_chain,
-                subject_from_request=frozenset(configured.subject_from_request),
-            )
-            for name, configured in self.settings.endpoints.items()
-        }
-
-    @property
-    def issuance_listeners(self) -> tuple[IssuanceListener, ...]:
-        """Who owes something for every certificate issued; called in the issuing transaction."""
-        return (self.directories.issued,) if self.directories.configured else ()
-
-    @property
-    def revocation_listeners(self) -> tuple[RevocationListener, ...]:
-        """Who owes something for every certificate revoked, held or released: the authority's CRL, first of all."""
-        return (self._owe_crl, self.directories.revoked) if self.directories.configured else (self._owe_crl,)
-
-    @property
-    def person_listeners(self) -> tuple[PersonListener, ...]:
-        """Who owes something for every change of what is recorded of a person."""
-        return (self.directories.person_changed,) if self.directories.configured else ()
-
-    @cached_property
-    def directories(self) -> Directories:
-        """The LDAP directories, and what publication to them needs."""
-        return Directories(
-            configured={name: directory(name, each) for name, each in self.settings.directories.items()},
-            transactions=self.database,
-            clock=self.clock,
-            keystore=self.keystore,
-            actor=self.actor,
-            authority=self.authorities.authority,
-            issuers=self._endpoint_authorities,
-        )
-
-    @cached_property
-    def publication_settings(self) -> PublicationSettings:
-        """How long CRLs are good for, as configured."""
-        crl = self.settings.crl
-        root = timedelta(days=crl.root_validity_days)
-        return PublicationSettings(
-            issuing=Freshness(timedelta(hours=crl.validity_hours), timedelta(minutes=crl.interval_minutes)),
-            root=Freshness(root, root / 3),
-        )
-
-    def endpoint(self, name: str) -> Endpoint:
-        """Return a SCEP endpoint.
-
-        Raises:
-            UnknownEndpoint: none has this name.
-        """
-        if name not in self.endpoints:
-            raise UnknownEndpoint(f"there is no SCEP endpoint {name!r}; configured are {', '.join(sorted(self.endpoints))}")
-        return self.endpoints[name]
-
-    def authority(self, name: str) -> IssuingAuthority:
-        """Return a certification authority with its key. Raises UnknownAuthority, KeyUnavailable."""
-        return self.authorities.authority(CaName(name))
-
-    def acting_as(self, actor: Actor) -> Self:
-        """Return this house as another actor works with it; what is open, the authorities' keys above all, stays open."""
-        other = replace(self, actor=actor)
-        other.__dict__["authorities"] = self.authorities
-        other.__dict__["directories"] = self.directories
-        return other
-
-    def publish_crls(self) -> list[publication.Outcome]:
-        """Build and publish every CRL that is due."""
-        authorities, listeners = self.authorities.crl_issuer, [self.directories.authority_changed]
-        return publication.publish_due(self.transactions, authorities, self.clock, self.publication_settings, listeners)
-
-    def reissue(self, name: CaName, session: Session) -> IssuingAuthority:
-        """Certify an issuing CA's key again, under today's public URL, in the transaction of ``session``."""
-        return reissue.reissue_issuing(
-            session,
-            self.keystore,
-            name,
-            self.settings.public_url,
-            actor=self.actor,
-            now=self.clock.now(),
-            listeners=self.issuance_listeners,
-        )
-
-    def follow_public_url(self) -> list[CaName]:
-        """Re-issue every issuing CA whose certificate still points at an earlier public URL; return which."""
-        with self.transactions.reading() as session:
-            due = [record.name for record in hierarchy.authorities(session) if self.is_reissue_due(session, record.name)]
-        for name in due:
-            self.transactions.write(partial(self.reissue, name))
-        return due
-
-    def is_reissue_due(self, session: Session, name: CaName) -> bool:
-        """Say whether an authority's certificate points at an earlier public URL; one that is revoked is not made again."""
-        try:
-            return reissue.is_reissue_due(session, name, self.settings.public_url)
-        except UnknownAuthority:
-            return False
-
-    def require_complete(self) -> None:
-        """Return if ``signetry init`` came to its end here.
-
-        Raises:
-            NotInitialised: there is no authority yet.
-            CertificateAwaited: there is one, and it waits for its certificate.
-            SchemaOutdated: the database holds no schema, or another release's.
-        """
-        self.database.check_schema()
-        with self.transactions.reading() as session:
-            if any(record.is_ours for record in hierarchy.authorities(session)):
-                return
-            awaited = hierarchy.awaiting_certificate(session)
-        if awaited:
-            raise CertificateAwaited(
-                f"the issuing CA has no certificate yet: have {self.settings.home / f'{awaited[0]}.csr'} signed by the authority "
-                f"above it, then run signetry ca install FILE --name {awaited[0]}"
-            )
-        raise NotInitialised(f"{self.settings.home} holds no authority yet: run signetry init, it goes on where it stopped")
-
-    def renew_ra_keys(self) -> int:
-        """Give every issuing CA of an endpoint whose RA certificate nears its end a new RA key; return how many got one.
-
-        Raises:
-            UnknownAuthority, KeyUnavailable: an issuing CA cannot be used; the others have been seen to all the same.
-        """
-        renewed = 0
-        failure: SignetryError | None = None
-        for name in sorted(self._endpoint_authorities):
-            try:
-                authority = self.authorities.authority(name)
-                renewed += self.transactions.write(partial(self._renew_ra_key, authority))
-            except SignetryError as error:
-                failure = failure or error
-        if failure is not None:
-            raise failure
-        return renewed
-
-    def next_look_at_ra_keys(self, session: Session) -> datetime:
-        """Return when the RA keys must be looked at: at once where one is missing, revoked or near its end."""
-        now = self.clock.now()
-        query = select(CertificationAuthority.id).where(col(CertificationAuthority.name).in_(self._endpoint_authorities))
-        due = any(ra_keys.is_ra_key_due(session, number, now=now) for number in session.exec(query) if number is not None)
-        return now if due else now + _RA_KEYS_LOOKED_AT_EVERY
-
-    @property
-    def _endpoint_authorities(self) -> set[CaName]:
-        return {endpoint.issuing_ca for endpoint in self.endpoints.values()}
-
-    def _renew_ra_key(self, authority: IssuingAuthority, session: Session) -> bool:
-        now = self.clock.now()
-        if not ra_keys.is_ra_key_due(session, authority.id, now=now):
-            return False
-        ra_keys.create_ra_key(session, self.keystore, authority, actor=self.actor, now=now, listeners=self.issuance_listeners)
-        return True
-
-    def _owe_crl(self, session: Session, revoked: RevokedCertificate) -> None:
-        publication.owe(session, revoked.authority_id, self.clock.now())
-
-    def close(self) -> None:
-        """Finish what is under way and let go of directories and database."""
-        if "directories" in self.__dict__:
-            self.directories.close()
-        self.database.close()
-
-
-def open_house(
-    settings: Settings | None = None,
-    *,
-    actor: Actor | None = None,
-    grouped: bool = False,
-    instruments: Instruments | None = None,
-) -> House:
-    """Open the installation that the settings name.
-
-    Args:
-        settings: where it is; read from file and environment when not given.
-        actor: who acts, for the audit record; the operating system's user when not given.
-        grouped: whether writes of several threads share commits, as in a web process.
-        instruments: who is told of what is done; nobody when not given.
-
-    Raises:
-        NotInitialised: there is none.
-        ConfigurationError: the settings, or a file they name, cannot be used.
-    """
-    settings = settings or load_settings()
-    if not settings.key_passphrase_file.exists():
-        raise NotInitialised(f"{settings.home} holds no installation yet: run signetry init")
-    passphrase = read_secret(settings.key_passphrase_file, "key_passphrase_file")
-    return House(
-        settings=settings,
-        clock=SystemClock(),
-        database=open_database(settings, grouped=grouped),
-        keystore=FileKeyStore(settings.home / "keys", passphrase),
-        actor=actor or Actor(f"cli:{_operator()}"),
-        instruments=instruments or Instruments(),
-    )
-
-
-def _operator() -> str:
-    """Return the operating system's user; not from the environment, where anybody can be anybody."""
-    number = os.getuid()
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return f"uid-{number}"
 
 
 def web_parts(house: House) -> WebParts:

@@ -29,7 +29,7 @@ from people.persons import add_person, deactivate_person
 from scep import challenge
 from scep.client import ScepClient, build_csr
 from scep.endpoint import Endpoint
-from signetry.assembly import House
+from signetry.house import House
 from signetry.server import public_address
 
 _ENDPOINT = "default"

@@ -19,8 +19,8 @@ from crl import publication
 from foundation.errors import SignetryError
 from scep.endpoint import Endpoint
 from signetry import tls
-from signetry.assembly import House
 from signetry.errors import ConfigurationError
+from signetry.house import House
 from signetry.logging import log_reference
 from signetry.server import public_address
 

@@ -28,7 +28,7 @@ from foundation.errors import BadRequest, Conflict, Unavailable
 from foundation.files import create_private, replace_private
 from signetry import tls
 from signetry.administration.hierarchy import DEFAULT_KEY, new_authority, request_for
-from signetry.assembly import House, open_house
+from signetry.house import House, open_house
 from signetry.sections import EndpointSettings
 from signetry.settings import Settings, configuration_file
 

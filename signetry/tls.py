@@ -126,9 +126,13 @@ def read_pair(found: TlsFiles, clock: Clock) -> TlsPair:
 def _read_certificates(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(_PEM_AT_MOST)
+            content = file.read(_PEM_AT_MOST + 1)
     except OSError as error:
         raise ConfigurationError(f"tls_certificate: {path} cannot be read: {error.strerror}") from None
+    if len(content) > _PEM_AT_MOST:
+        # Cut off, it would be a chain with its end missing.
+        raise ConfigurationError(f"tls_certificate: {path} is larger than {_PEM_AT_MOST} bytes; name the server's chain only")
+    return content
 
 
 @contextmanager

@@ -49,7 +49,7 @@ class TransportPolicy:
         if not self.hsts_max_age:
             return _BROWSER_HEADERS
         host = _host(request_headers)
-        if not host or (host == self.plain_host and not _is_address(host)):
+        if not host or _is_own_machine(host) or (host == self.plain_host and not _is_address(host)):
             return _BROWSER_HEADERS
         return (*_BROWSER_HEADERS, (b"strict-transport-security", b"max-age=%d" % self.hsts_max_age))
 
@@ -96,6 +96,10 @@ def _host(headers: Iterable[Header]) -> str:
 def _bare(host: str) -> str:
     # With its final dot it is the same name (RFC 6797 section 8.2 compares names without).
     return host.lower().removesuffix(".")
+
+
+def _is_own_machine(host: str) -> bool:
+    return host == "localhost" or host.endswith(".localhost")
 
 
 def _is_address(host: str) -> bool:

@@ -20,6 +20,7 @@ from foundation.clock import SystemClock
 from signetry import assembly, logging, tls
 from signetry.app import WebParts, admin_app, device_app, public_app
 from signetry.child import die_with_parent
+from signetry.house import open_house
 from signetry.http_protocol import BoundedHttpToolsProtocol
 from signetry.logging import log_reference
 from signetry.metrics.recording import Recorder
@@ -141,7 +142,7 @@ def main() -> None:
     settings = load_settings()
     logging.configure(settings.log_level, settings.log_format)
     instruments = Recorder(settings, arguments["name"]).instruments
-    parts = assembly.web_parts(assembly.open_house(settings, actor=Actor("web"), grouped=True, instruments=instruments))
+    parts = assembly.web_parts(open_house(settings, actor=Actor("web"), grouped=True, instruments=instruments))
     sockets = {name: socket.socket(fileno=arguments[name]) for name in LISTENERS}
     parts.start()
     try:

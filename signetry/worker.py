@@ -8,6 +8,7 @@ import structlog
 from audit.log import Actor
 from signetry import assembly, logging
 from signetry.child import die_with_parent
+from signetry.house import open_house
 from signetry.jobs import Worker
 from signetry.metrics.recording import Recorder
 from signetry.settings import load_settings
@@ -30,7 +31,7 @@ def main() -> None:
     logging.configure(settings.log_level, settings.log_format)
     # The jobs' threads hand their writes to one that commits, instead of waiting for SQLite's lock beside each other.
     instruments = Recorder(settings, "worker").instruments
-    house = assembly.open_house(settings, actor=Actor("worker"), grouped=True, instruments=instruments)
+    house = open_house(settings, actor=Actor("worker"), grouped=True, instruments=instruments)
     try:
         _log.info("worker ready")
         Worker(assembly.jobs(house), house.database, house.clock, observer=instruments.job).run(_wait_for_stop)

@@ -13,7 +13,7 @@ from people.devices import device_named
 from people.persons import person_named
 from scep import challenge
 from signetry.administration.reach import EVERYTHING, Reach
-from signetry.assembly import House
+from signetry.house import House
 
 
 class HolderMissing(BadRequest):

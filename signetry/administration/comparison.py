@@ -7,7 +7,7 @@ from time import monotonic
 from ldap_publish.checking import Difference, DifferenceKind
 from ldap_publish.outbox import Subject
 from ldap_publish.records import SubjectKind
-from signetry.assembly import House
+from signetry.house import House
 
 # After this long no further entries are looked at; one that is being looked at may take the directory's timeout_seconds more.
 _BUDGET_SECONDS = 20.0

@@ -13,7 +13,7 @@ from ca.errors import UnknownAuthority
 from crl import publication
 from crl.records import CrlSchedule
 from foundation.errors import NotFound
-from signetry.assembly import House
+from signetry.house import House
 
 
 class NoCrl(NotFound):

@@ -13,7 +13,7 @@ from ldap_publish.checking import Difference
 from ldap_publish.directory import Directory
 from ldap_publish.publishing import Publisher
 from ldap_publish.status import DirectoryReport, report
-from signetry.assembly import House
+from signetry.house import House
 
 Progress = Callable[[int, int], None]
 

@@ -30,7 +30,7 @@ from ca.rows import chain_above, current_certificate, find_row, row_named
 from ca.subject import COMMON_NAME_BYTES
 from crl import publication
 from foundation.errors import BadRequest
-from signetry.assembly import House
+from signetry.house import House
 from signetry.sections import is_name
 
 DEFAULT_KEY = KeyAlgorithm.RSA3072

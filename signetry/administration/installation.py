@@ -13,7 +13,7 @@ from ca.installation import Installation
 from ca.profiles import DEVICE_PROFILES, PERSON_PROFILES, SCEP_RA, profile_named
 from crl import publication
 from foundation.errors import SignetryError
-from signetry.assembly import House
+from signetry.house import House
 
 
 def install_certificate(house: House, name: str, files: Sequence[bytes], *, dry_run: bool = False) -> Installation:

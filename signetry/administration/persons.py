@@ -13,8 +13,8 @@ from people.errors import UnknownAddress
 from people.offboarding import Departure
 from people.person import PersonRecord
 from people.persons import change_person, person_named
-from signetry.assembly import House
 from signetry.departures import revoke_certificates
+from signetry.house import House
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from people.devices import carried_by_members
 from people.membership import members
 from scep.endpoint import Endpoint, UnknownEndpoint
 from signetry.access.tokens import Scope
-from signetry.assembly import House
+from signetry.house import House
 
 
 @dataclass(frozen=True, slots=True)

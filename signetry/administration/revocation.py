@@ -13,7 +13,7 @@ from foundation.errors import BadRequest, NotAuthorised
 from people.devices import device_named
 from people.persons import person_named
 from signetry.administration.reach import EVERYTHING, Reach
-from signetry.assembly import House
+from signetry.house import House
 
 # removeFromCRL is what a release leaves in a delta CRL: nobody gives it as a reason.
 REASONS = tuple(reason for reason in RevocationReason if reason is not RevocationReason.REMOVE_FROM_CRL)

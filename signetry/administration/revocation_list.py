@@ -12,7 +12,7 @@ from foundation.errors import BadRequest, SignetryError
 from signetry.administration.reach import EVERYTHING, Reach
 from signetry.administration.rehearsal import perform
 from signetry.administration.revocation import Choice, RevocationOrder, outcome_of, parse_date, parse_reason, revoke
-from signetry.assembly import House
+from signetry.house import House
 
 _COLUMNS = ("serial", "reason", "invalidity_date")
 # Rows that share a transaction, each in a savepoint of its own: a commit a row would take minutes for a large file.

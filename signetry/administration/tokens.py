@@ -11,7 +11,7 @@ from people.persons import person_named
 from signetry.access import tokens
 from signetry.access.roles import Role
 from signetry.access.tokens import DEFAULT_LIFETIME, Scope, TokenOrder, TokenRecord
-from signetry.assembly import House
+from signetry.house import House
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ from signetry.api import (
 )
 from signetry.api.context import Context
 from signetry.api.security import NotingUse
-from signetry.assembly import House
+from signetry.house import House
 
 PREFIX = "/api/v1"
 

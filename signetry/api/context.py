@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from foundation.transactions import Transactions
-from signetry.assembly import House
+from signetry.house import House
 
 
 @dataclass(frozen=True, slots=True)

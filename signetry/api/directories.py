@@ -18,7 +18,7 @@ from signetry.api.models import Shown, with_examples
 from signetry.api.paging import InPages, InvalidCursor, Page
 from signetry.api.routing import router
 from signetry.api.security import Caller, requires
-from signetry.assembly import House
+from signetry.house import House
 
 routes = router("/directories", "Directories")
 

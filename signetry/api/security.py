@@ -24,7 +24,7 @@ from signetry.access.roles import PERMISSIONS, Permission, Role, roles_with
 from signetry.access.tokens import Scope as TokenScope
 from signetry.access.tokens import TokenRecord
 from signetry.api.context import Context, context
-from signetry.assembly import House
+from signetry.house import House
 
 # Where a request's caller stands in its ASGI scope: for the handler, and for who looks when the request is answered.
 CALLER = "signetry.caller"

@@ -13,8 +13,8 @@ from ca.keys import KeyAlgorithm
 from ca.reissue import is_reissue_due
 from foundation.errors import BadRequest, Conflict
 from people.addresses import normalise_dns_name
-from signetry.assembly import open_house
 from signetry.cli.output import JsonFlag, emit_record, emit_rows
+from signetry.house import open_house
 from signetry.settings import configuration_file, load_first_settings, load_settings
 from signetry.setup import Choices, initialise, is_awaiting, write_configuration
 

@@ -21,10 +21,10 @@ from signetry.administration import certificate_view, revocation, revocation_lis
 from signetry.administration.certificate_view import Encoding
 from signetry.administration.rehearsal import perform
 from signetry.administration.revocation import Choice, RevocationOrder, parse_date, parse_reason
-from signetry.assembly import House, open_house
 from signetry.cli.durations import parse_duration
 from signetry.cli.output import JsonFlag, emit_json, emit_record, emit_rows
 from signetry.cli.progress import progress_bar
+from signetry.house import House, open_house
 
 app = typer.Typer(no_args_is_help=True, help="Certificates: list, show, export, revoke.")
 

@@ -6,9 +6,9 @@ import typer
 
 from foundation.errors import BadRequest
 from signetry.administration.challenges import ChallengeRequest, HolderMissing, mint
-from signetry.assembly import open_house
 from signetry.cli.durations import parse_duration
 from signetry.cli.output import JsonFlag, emit_json
+from signetry.house import open_house
 
 app = typer.Typer(no_args_is_help=True, help="One-time challenges for SCEP enrolment.")
 

@@ -13,8 +13,8 @@ from sqlmodel import Session
 from crl import publication
 from foundation.errors import Unavailable
 from signetry.administration import crls
-from signetry.assembly import House, open_house
 from signetry.cli.output import JsonFlag, emit_rows
+from signetry.house import House, open_house
 
 app = typer.Typer(no_args_is_help=True, help="Certificate revocation lists.")
 

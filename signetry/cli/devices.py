@@ -17,8 +17,8 @@ from people.devices import (
     reactivate_device,
 )
 from people.persons import person_named
-from signetry.assembly import open_house
 from signetry.cli.output import JsonFlag, emit_record, emit_rows
+from signetry.house import open_house
 
 app = typer.Typer(no_args_is_help=True, help="Devices: who carries them and which numbers they are known by.")
 

@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from foundation.errors import SignetryError
-from signetry.assembly import open_house
 from signetry.cli.output import JsonFlag, emit_json
 from signetry.doctor import Finding, examine
+from signetry.house import open_house
 from signetry.settings import Settings, load_settings
 
 _MARKS = {"ok": "[green]ok[/]     ", "warning": "[yellow]warning[/]", "error": "[red]error[/]  "}

@@ -10,8 +10,8 @@ from people.groups import GroupRecord, add_group, get_group, list_groups, remove
 from people.groups import add_member as add_to_group
 from people.groups import remove_member as remove_from_group
 from people.persons import PersonFilter, list_persons, person_named
-from signetry.assembly import open_house
 from signetry.cli.output import JsonFlag, emit_record, emit_rows
+from signetry.house import open_house
 
 app = typer.Typer(no_args_is_help=True, help="Groups of persons.")
 

@@ -20,9 +20,9 @@ from signetry.administration.hierarchy import (
     request_for,
 )
 from signetry.administration.installation import install_certificate, settle_in
-from signetry.assembly import open_house
 from signetry.cli.authority import dns_domains_of, key_of, mail_domains_of
 from signetry.cli.output import JsonFlag, emit_json, emit_record
+from signetry.house import open_house
 from signetry.setup import write_request
 
 _SET_HELP = f"What it is for: {', '.join(PROFILE_SETS)}. It is constrained to their purpose where they share one."

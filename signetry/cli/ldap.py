@@ -10,9 +10,9 @@ import typer
 from ldap_publish.checking import Difference, DifferenceKind
 from ldap_publish.status import DirectoryReport
 from signetry.administration import directories
-from signetry.assembly import House, open_house
 from signetry.cli.output import JsonFlag, emit_json, emit_rows
 from signetry.cli.progress import progress_bar
+from signetry.house import House, open_house
 
 app = typer.Typer(no_args_is_help=True, help="Publication to LDAP directories.")
 

@@ -21,9 +21,9 @@ from signetry.administration.persons import Offboarded
 from signetry.administration.persons import change as change_someone
 from signetry.administration.persons import offboard as offboard_someone
 from signetry.administration.rehearsal import perform
-from signetry.assembly import open_house
 from signetry.cli.output import JsonFlag, emit_json, emit_record, emit_rows
 from signetry.cli.progress import progress_bar
+from signetry.house import open_house
 
 app = typer.Typer(no_args_is_help=True, help="Persons: their UPN, mail addresses and names.")
 

@@ -9,9 +9,9 @@ import typer
 
 from crl import publication
 from signetry import logging, server, tls
-from signetry.assembly import open_house
 from signetry.cli.output import JsonFlag, emit_json
 from signetry.demo import demonstrate
+from signetry.house import open_house
 from signetry.settings import given_variables, load_settings
 
 

@@ -9,9 +9,9 @@ from signetry.access import tokens
 from signetry.access.roles import Role
 from signetry.access.tokens import DEFAULT_LIFETIME, MAX_PAGE, TokenRecord
 from signetry.administration.tokens import TokenRequest, make
-from signetry.assembly import open_house
 from signetry.cli.durations import parse_duration
 from signetry.cli.output import JsonFlag, emit_json, emit_record, emit_rows
+from signetry.house import open_house
 
 app = typer.Typer(no_args_is_help=True, help="Tokens for the API.")
 

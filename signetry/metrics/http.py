@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from signetry.assembly import House
+from signetry.house import House
 from signetry.metrics.state import StateCollector
 
 

@@ -26,7 +26,7 @@ from crl.records import CrlSchedule
 from foundation.errors import SignetryError
 from ldap_publish.status import Backlog, backlog
 from signetry import tls
-from signetry.assembly import House
+from signetry.house import House
 
 _log = structlog.get_logger("signetry.metrics")
 

@@ -19,7 +19,7 @@ from ca import revocation
 from ca.records import Certificate
 from ca.revocation import RevocationReason
 from scep.client import ScepClient
-from signetry.assembly import House
+from signetry.house import House
 from tests.daemons.directories.directory import Site
 from tests.daemons.directories.ds389 import Ds389
 from tests.daemons.directories.openldap import OpenLdap

@@ -177,8 +177,8 @@ def test_a_name_that_does_not_resolve_is_said() -> None:
 
 
 @contextmanager
-def silent_server(answer: bytes = b"") -> Iterator[int]:
-    """Listen, say ``answer`` to the first message, and nothing more."""
+def silent_server(answer: bytes = b"", *, pause: float = 0) -> Iterator[int]:
+    """Listen, say ``answer`` to the first message, byte by byte with a ``pause`` after each if there is one, and nothing more."""
     listener = socket.create_server(("127.0.0.1", 0))
     connections: list[socket.socket] = []
 
@@ -189,7 +189,9 @@ def silent_server(answer: bytes = b"") -> Iterator[int]:
                 connections.append(connection)
                 if answer:
                     connection.recv(4096)
-                    connection.sendall(answer)
+                    for part in (answer,) if not pause else (bytes([byte]) for byte in answer):
+                        connection.sendall(part)
+                        time.sleep(pause)
         except OSError:
             return
 
@@ -226,5 +228,15 @@ def test_a_server_that_says_nothing_is_not_waited_for_for_long(slapd: OpenLdap, 
         server = Server("127.0.0.1", port, security, "cn=x", lambda: "x", slapd.tls.ca, timeout_seconds=1)
         started = time.monotonic()
         with client_of(server) as client, pytest.raises(DirectoryUnavailable):
+            client.read("dc=example,dc=com", [])
+        assert time.monotonic() - started < 4
+
+
+@pytest.mark.parametrize("security", [Security.NONE, Security.START_TLS])
+def test_a_server_that_answers_byte_by_byte_is_not_waited_for_for_long(slapd: OpenLdap, security: Security) -> None:
+    with silent_server(b"0\x84\0\0\1\0" + bytes(60), pause=0.1) as port:
+        server = Server("127.0.0.1", port, security, "cn=x", lambda: "x", slapd.tls.ca, timeout_seconds=1)
+        started = time.monotonic()
+        with client_of(server) as client, pytest.raises(DirectoryUnavailable, match="timed out"):
             client.read("dc=example,dc=com", [])
         assert time.monotonic() - started < 4

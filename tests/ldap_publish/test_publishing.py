@@ -459,6 +459,28 @@ def test_a_lease_that_lapsed_is_somebody_elses(world: World) -> None:
     other.close()
 
 
+def test_a_change_that_comes_after_another_workers_is_looked_at_again(world: World) -> None:
+    dn = world.fake.add_person("alice")
+    number = world.issue(world.add())
+    other = world.publisher()
+
+    def stall(operation: str, _dn: str) -> None:
+        if operation == "modify":
+            world.fake.interfere = lambda *_: None
+            world.clock.advance(seconds=31)
+            world.revoke(number)
+            assert other.run() == Batch(done=1)
+
+    world.fake.interfere = stall
+    world.run()
+    # Stopped for longer than its lease, it has put there what the other one knew to be revoked.
+    assert world.certificates(dn) == [world.der(number)]
+    assert world.backlog().pending == 1
+    assert world.run() == Batch(done=1)
+    assert world.certificates(dn) == []
+    other.close()
+
+
 def test_what_happens_during_an_upload_is_owed_after_it(world: World) -> None:
     dn = world.fake.add_person("alice")
     person = world.add()

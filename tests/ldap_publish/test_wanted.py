@@ -1,5 +1,6 @@
 """Which of a person's certificates are published."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 from hypothesis import given
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from ca.issuance import IssuingAuthority, build
 from ca.keys import KeyAlgorithm
 from ca.profiles import IDENTITY, MAIL_ALL_IN_ONE, SMIME_DUAL, SMIME_ENCRYPTION, SMIME_SIGNING, CertificateProfile
+from ca.revocation import RevocationReason
 from ldap_publish.directory import Policy
 from ldap_publish.wanted import HeldCertificate, can_be_encrypted_to, chosen, profiles_of
 from tests.ca.authorities import ANN, NOW, make_issuing, make_root
@@ -21,8 +23,13 @@ def der_of(issuing: IssuingAuthority, profile: CertificateProfile, algorithm: Ke
 def held(
     number: int, der: bytes | None, *, renews: int | None = None, device: int | None = None, profile: str = "p"
 ) -> HeldCertificate:
-    begins = NOW - timedelta(minutes=5)
-    return HeldCertificate(number, 2, f"{number:x}", profile, device, renews, begins, NOW + timedelta(days=9), der)
+    begins, ends = NOW - timedelta(minutes=5), NOW + timedelta(days=9)
+    reason = RevocationReason.SUPERSEDED if der is None else None
+    return HeldCertificate(number, 2, f"{number:x}", profile, device, renews, begins, ends, f"key {number}", reason, der)
+
+
+def compromised(number: int, *, renews: int | None = None, device: int | None = None) -> HeldCertificate:
+    return replace(held(number, None, renews=renews, device=device), revocation_reason=RevocationReason.KEY_COMPROMISE)
 
 
 def numbers(certificates: list[HeldCertificate], policy: Policy = Policy.ENCRYPTION) -> list[int]:
@@ -59,6 +66,22 @@ def test_the_newer_one_for_a_device_supersedes_and_those_of_other_devices_do_not
         5,
     ]
     assert numbers([held(1, der, device=7), held(2, None, device=7)]) == [1]
+
+
+def test_what_a_compromised_one_superseded_does_not_come_back(issuing: IssuingAuthority) -> None:
+    der = der_of(issuing, SMIME_DUAL)
+    assert numbers([held(1, der), compromised(2, renews=1)]) == []
+    assert numbers([held(1, der, device=7), held(2, der, device=8), compromised(3, device=7)]) == [2]
+    # What comes after it, over a key of its own, counts as ever.
+    assert numbers([held(1, der), compromised(2, renews=1), held(3, der, renews=2)]) == [3]
+    assert numbers([compromised(1, device=7), held(2, der, device=7)]) == [2]
+
+
+def test_no_certificate_over_a_compromised_key_is_published(issuing: IssuingAuthority) -> None:
+    der = der_of(issuing, SMIME_DUAL)
+    lost = compromised(2)
+    for policy in Policy:
+        assert numbers([held(1, der), lost, replace(held(3, der, renews=1), key=lost.key)], policy) == [1]
 
 
 def test_only_one_of_the_same_profile_supersedes(issuing: IssuingAuthority) -> None:

@@ -15,8 +15,8 @@ import pytest
 import structlog
 
 from ca.keys import KeyAlgorithm
-from signetry.assembly import House, open_house
 from signetry.cli.main import main
+from signetry.house import House, open_house
 from signetry.settings import load_settings
 from signetry.setup import Choices, initialise, write_configuration
 from tests.clocks import ManualClock

@@ -28,8 +28,9 @@ from crl.records import CrlSchedule
 from foundation.errors import NotFound, Unavailable
 from foundation.tables import table_of
 from scep.endpoint import UnknownEndpoint
-from signetry.assembly import House, NotInitialised, jobs, open_house, web_parts
+from signetry.assembly import jobs, web_parts
 from signetry.errors import SchemaOutdated
+from signetry.house import House, NotInitialised, open_house
 from signetry.jobs import JobRun, Worker
 from tests.clocks import ManualClock
 from tests.signetry.installation import PUBLIC_URL, Commands, clock_of_today, edit, opened

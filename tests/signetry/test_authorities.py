@@ -23,7 +23,7 @@ from scep.enrolment import Enroller
 from scep.message import MessageType, PkiStatus
 from scep.responder import Responder
 from scep.signing import Signer
-from signetry.assembly import House
+from signetry.house import House
 from tests.clocks import ManualClock
 from tests.signetry.installation import Commands, clock_of_today, opened
 from tests.signetry.test_assembly import revoke_certificate_of

@@ -18,8 +18,8 @@ from scep.errors import ServerUnreachable
 from scep.records import Challenge
 from scep.responder import Responder
 from signetry import demo
-from signetry.assembly import House
 from signetry.demo import NotPublished, demonstrate
+from signetry.house import House
 from tests.signetry.installation import Commands, opened
 
 STEPS = [

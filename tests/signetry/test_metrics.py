@@ -33,8 +33,8 @@ from scep.errors import FailInfo
 from scep.observation import Ending, Outcome
 from signetry import assembly
 from signetry.app import admin_app
-from signetry.assembly import House
 from signetry.database import Database
+from signetry.house import House
 from signetry.jobs import JobRun
 from signetry.metrics import files
 from signetry.metrics.recording import Recorder

@@ -15,9 +15,9 @@ from ca import hierarchy
 from ca.keys import KeyAlgorithm, algorithm_of
 from crl import publication
 from foundation.errors import BadRequest
-from signetry.assembly import House
 from signetry.database import Database
 from signetry.files import read_secret
+from signetry.house import House
 from signetry.settings import load_settings
 from signetry.setup import Choices
 from tests.ca.keystores import shared_key

@@ -22,7 +22,7 @@ from foundation.clock import SystemClock
 from ldap_publish.publishing import Publisher
 from people.person import PersonFields
 from people.persons import add_person
-from signetry.assembly import House
+from signetry.house import House
 from tests.clocks import ManualClock
 from tests.signetry import installation
 

@@ -16,7 +16,7 @@ from people.person import PersonFields
 from signetry.access.roles import Role
 from signetry.administration.tokens import TokenRequest, make
 from signetry.api.app import api_routes
-from signetry.assembly import House
+from signetry.house import House
 from tests.clocks import ManualClock
 from tests.signetry import installation
 

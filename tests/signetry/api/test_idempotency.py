@@ -18,8 +18,9 @@ from scep.records import Challenge
 from signetry.access import answers, tokens
 from signetry.access.records import StoredAnswer
 from signetry.access.roles import Role
-from signetry.assembly import House, jobs
+from signetry.assembly import jobs
 from signetry.database import Database
+from signetry.house import House
 from signetry.settings import load_settings
 from tests.clocks import ManualClock
 from tests.signetry.api.conftest import Api, opened_api

@@ -28,8 +28,8 @@ from foundation.errors import BadRequest
 from people.devices import DeviceFields, add_device
 from people.person import PersonFields
 from people.persons import add_person
-from signetry.assembly import House, open_house
 from signetry.cli import certificates, crl
+from signetry.house import House, open_house
 
 NAMES = SubjectNames(
     display_name="Alice Smith", upn="alice@corp.example.com", emails=("alice@example.com",), sid="S-1-5-21-1-2-3-1104"

@@ -6,7 +6,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from signetry.assembly import open_house
+from signetry.house import open_house
 from signetry.settings import load_settings
 from tests.signetry.installation import PUBLIC_URL, Commands
 

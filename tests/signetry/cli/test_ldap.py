@@ -9,7 +9,8 @@ from ca import profiles
 from ca.authorisation import Authorisation, PersonId, SubjectNames
 from ca.issuance import build, record
 from ca.keys import KeyAlgorithm
-from signetry.assembly import House, jobs
+from signetry.assembly import jobs
+from signetry.house import House
 from signetry.jobs import Job
 from tests.ca.keystores import shared_key
 from tests.daemons.directories.directory import Site
