@@ -9,8 +9,8 @@ import crl.records
 import ldap_publish.records
 import people.records
 import scep.records
-import signetry.access.records
 from foundation.tables import Table
+from signetry.access import records as access_records
 from signetry.errors import SchemaOutdated
 
 # Whose tables the schema holds. Importing a records module is what registers its tables.
@@ -21,7 +21,7 @@ RECORDS = (
     scep.records,
     crl.records,
     ldap_publish.records,
-    signetry.access.records,
+    access_records,
 )
 
 # The newest revision, as its file in migrations/versions is numbered.

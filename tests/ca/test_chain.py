@@ -4,9 +4,13 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import NameOID
 
 from ca.chain import MAX_LENGTH, Chain, find_chain
@@ -198,3 +202,98 @@ def test_oddities_are_told_and_do_no_harm() -> None:
     root = foreign_root(says=Says(not_after=NOW + YEARS, more=[(x509.PolicyConstraints(0, None), True)]))
     chain = found(ours(root), root.certificate)
     assert ["outlives" in warning or "explicit policy" in warning for warning in chain.warnings] == [True, True]
+
+
+# As authorities of the years before 2016 have them; the library makes no such signatures any more, so OpenSSL has made these:
+# openssl req -x509 -newkey rsa:2048 -sha1, and openssl x509 -req -sha1 and -md5 over a key on P-256.
+OLD = Path(__file__).parents[1] / "vectors" / "broken_hashes"
+
+
+def old(name: str) -> x509.Certificate:
+    """Read one of them."""
+    return x509.load_pem_x509_certificate((OLD / f"{name}.pem").read_bytes())
+
+
+def test_a_root_may_have_signed_itself_with_sha1() -> None:
+    # OpenSSL takes it, too: what a root says of itself proves nothing.
+    own, root = old("sha256"), old("root")
+    assert isinstance(root.signature_hash_algorithm, hashes.SHA1)
+    chain = find_chain(elliptic(own), [own, root], [], now=own.not_valid_before_utc)
+    assert chain.certificates == (own, root)
+
+
+@pytest.mark.parametrize(("name", "words"), [("sha1", "is signed with SHA-1"), ("md5", "is signed with MD5")])
+def test_below_the_root_broken_hashes_are_refused_by_name(name: str, words: str) -> None:
+    own = old(name)
+    with pytest.raises(ChainRefused, match=words):
+        find_chain(elliptic(own), [own, old("root")], [], now=own.not_valid_before_utc)
+
+
+def test_a_broken_hash_is_no_way_around_the_signature() -> None:
+    own, root = old("sha1"), foreign_root("Old Root", key=generate_key(KeyAlgorithm.RSA2048))
+    with pytest.raises(ChainRefused, match="is missing or is over another key"):
+        find_chain(elliptic(own), [own, root.certificate], [], now=own.not_valid_before_utc)
+
+
+def elliptic(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey:
+    """Return the key that a certificate is over."""
+    key = certificate.public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+    return key
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        x509.AuthorityKeyIdentifier(bytes(20), None, None),
+        x509.AuthorityKeyIdentifier(None, [x509.DirectoryName(ROOT.certificate.subject)], 4711),
+        x509.AuthorityKeyIdentifier(None, [x509.DirectoryName(distinguished("X"))], ROOT.certificate.serial_number),
+    ],
+    ids=["key", "serial", "issuer"],
+)
+def test_a_certificate_that_names_another_certificate_above_is_refused(named: x509.AuthorityKeyIdentifier) -> None:
+    # OpenSSL: unable to get local issuer certificate.
+    assert "(authorityKeyIdentifier)" in refusal(ours(says=Says(more=[(named, False)])), ROOT.certificate)
+
+
+def test_of_two_certificates_over_one_root_key_the_one_that_is_named_is_taken() -> None:
+    renewed = foreign_root(key=ROOT.key)
+    issuer = x509.DirectoryName(renewed.certificate.subject)
+    named = x509.AuthorityKeyIdentifier(None, [issuer], renewed.certificate.serial_number)
+    own = ours(says=Says(more=[(named, False)]))
+    for order in itertools.permutations((own, ROOT.certificate, renewed.certificate)):
+        assert found(*order).certificates == (own, renewed.certificate)
+
+
+def test_mail_addresses_in_the_subject_are_held_to_the_name_constraints_above() -> None:
+    # As OpenSSL does: permitted subtree violation.
+    root = foreign_root(says=Says(permitted=[x509.RFC822Name("example.com")]))
+
+    def named(address: str) -> x509.Certificate:
+        mail = x509.NameAttribute(NameOID.EMAIL_ADDRESS, address, _type=_ASN1Type.UTF8String)
+        return root.certify(x509.Name([*NAME, mail]), PUBLIC)
+
+    assert found(named("pki@example.com"), root.certificate)
+    assert "(name constraints)" in refusal(named("pki@example.net"), root.certificate)
+    assert "holds a mail address that is none" in refusal(named("pkí@example.com"), root.certificate)
+
+
+def test_no_authority_stands_in_a_chain_twice() -> None:
+    # B certified A, A certified B: from B over A to B is a detour, whichever certificate of B's it takes.
+    root = foreign_root("Top")
+    b = root.authority("B")
+    a = b.authority("A")
+    detour = a.authority("B", key=b.key)
+    own = ours(b)
+    chain = found(own, detour.certificate, a.certificate, b.certificate, root.certificate)
+    assert chain.certificates == (own, b.certificate, root.certificate)
+    # Nor where the short way has ended.
+    ended = Foreign(root.certify(distinguished("B"), b.key.public_key(), Says(not_after=NOW - timedelta(hours=1))), b.key)
+    a2 = b.authority("A", key=a.key)
+    assert "expired" in refusal(own, detour.certificate, a2.certificate, ended.certificate, root.certificate)
+
+
+def test_short_keys_above_are_told() -> None:
+    key = rsa.generate_private_key(65537, 1024)
+    root = foreign_root(key=key)
+    assert [warning for warning in found(ours(root), root.certificate).warnings if "1024 bits" in warning]

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -140,23 +141,24 @@ def test_there_is_no_token_of_a_number_that_was_never_given(store: Database, clo
 @pytest.mark.parametrize(
     "order",
     [
-        TokenOrder("", Role.AUDITOR),
-        TokenOrder("   ", Role.AUDITOR),
-        TokenOrder("a" * 101, Role.AUDITOR),
-        TokenOrder("a\nb", Role.AUDITOR),
-        TokenOrder("a", Role.AUDITOR, timedelta(0)),
-        TokenOrder("a", Role.AUDITOR, timedelta(days=366, seconds=1)),
-        TokenOrder("a", Role.OFFICER),
-        TokenOrder("a", Role.RECOVERY),
-        TokenOrder("a", Role.OFFICER, person=4711),
-        TokenOrder("a", Role.MDM),
-        TokenOrder("a", Role.AUDITOR, scope=SCOPE),
-        TokenOrder("a", Role.MDM, scope=Scope(frozenset(), SCOPE.profiles, SCOPE.group)),
-        TokenOrder("a", Role.MDM, scope=Scope(SCOPE.endpoints, frozenset(), SCOPE.group)),
-        TokenOrder("a", Role.MDM, scope=Scope(SCOPE.endpoints, SCOPE.profiles, "")),
-        TokenOrder("a", Role.MDM, scope=Scope(frozenset(map(str, range(101))), SCOPE.profiles, SCOPE.group)),
+        pytest.param(TokenOrder("", Role.AUDITOR), id="no name"),
+        pytest.param(TokenOrder("   ", Role.AUDITOR), id="a blank name"),
+        pytest.param(TokenOrder("a" * 101, Role.AUDITOR), id="a long name"),
+        pytest.param(TokenOrder("a\nb", Role.AUDITOR), id="a name of two lines"),
+        pytest.param(TokenOrder("a", Role.AUDITOR, timedelta(0)), id="no lifetime"),
+        pytest.param(TokenOrder("a", Role.AUDITOR, timedelta(days=366, seconds=1)), id="a long lifetime"),
+        pytest.param(TokenOrder("a", Role.OFFICER), id="an officer without a person"),
+        pytest.param(TokenOrder("a", Role.RECOVERY), id="a recovery agent without a person"),
+        pytest.param(TokenOrder("a", Role.OFFICER, person=4711), id="an unknown person"),
+        pytest.param(TokenOrder("a", Role.MDM), id="an MDM without a scope"),
+        pytest.param(TokenOrder("a", Role.AUDITOR, scope=SCOPE), id="an auditor with a scope"),
+        pytest.param(TokenOrder("a", Role.MDM, scope=replace(SCOPE, endpoints=frozenset())), id="no endpoint"),
+        pytest.param(TokenOrder("a", Role.MDM, scope=replace(SCOPE, profiles=frozenset())), id="no profile"),
+        pytest.param(TokenOrder("a", Role.MDM, scope=replace(SCOPE, group="")), id="no group"),
+        pytest.param(
+            TokenOrder("a", Role.MDM, scope=replace(SCOPE, endpoints=frozenset(map(str, range(101))))), id="many endpoints"
+        ),
     ],
-    ids=str,
 )
 def test_an_order_that_breaks_a_rule_is_refused(store: Database, clock: ManualClock, order: TokenOrder) -> None:
     with pytest.raises(InvalidToken):
