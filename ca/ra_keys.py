@@ -9,21 +9,18 @@ from datetime import datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
-from sqlalchemy import func
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
-from audit.log import Actor, Event
-from audit.log import record as record_event
-from ca.authorisation import SubjectNames
+from audit.log import Actor
 from ca.errors import KeyUnavailable
-from ca.issuance import IssuanceListener, IssuingAuthority, build, record
-from ca.keys import KeyAlgorithm, KeyStore, PrivateKey, open_key
+from ca.issuance import IssuanceListener, IssuingAuthority
+from ca.keys import KeyAlgorithm, KeyStore
 from ca.profiles import SCEP_RA
-from ca.records import Certificate, RaKey
+from ca.service_keys import CertifiedKey, Purpose, create_service_key, is_service_key_due, service_keys
 
-RA_KEY_ALGORITHM = KeyAlgorithm.RSA2048
 # A third of the certificate's 90 days is left for a worker that is down, and for clients that keep the old certificate.
 RA_KEY_RENEWED_BEFORE_END = timedelta(days=30)
+REGISTRATION = Purpose("ra", "SCEP RA", SCEP_RA, KeyAlgorithm.RSA2048, RA_KEY_RENEWED_BEFORE_END)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,48 +42,22 @@ def create_ra_key(
     listeners: Sequence[IssuanceListener] = (),
 ) -> RaKeyPair:
     """Make the next RA key of an issuing CA, which from now on is the one that GetCACert names."""
-    made = session.exec(select(func.count()).where(col(RaKey.authority_id) == authority.id)).one()
-    reference = f"{authority.name}-ra-{made + 1}"
-    key = open_key(keystore, reference, RA_KEY_ALGORITHM)
-    names = SubjectNames(display_name=f"SCEP RA {made + 1} of {authority.name}")
-    built = build(authority, SCEP_RA, names, key.public_key(), now=now)
-    certificate_id = record(session, built, authority=authority, authorisation=None, actor=actor, now=now, listeners=listeners)
-    row = RaKey(authority_id=authority.id, certificate_id=certificate_id, key_reference=reference, created_at=now)
-    session.add(row)
-    session.flush()
-    details = {"serial": built.serial, "key": reference}
-    record_event(session, Event(actor, "ra-key.created", f"ca:{authority.name}", details=details), now=now)
-    return _pair(built.der, key)
+    made = create_service_key(session, keystore, authority, REGISTRATION, actor=actor, now=now, listeners=listeners)
+    return _pair(made, keystore)
 
 
 def load_ra_keys(session: Session, keystore: KeyStore, authority: IssuingAuthority, *, now: datetime) -> list[RaKeyPair]:
     """Load the RA keys of an issuing CA, newest first: the current one signs, all of them decrypt until they expire."""
-    query = (
-        select(RaKey, Certificate.der)
-        .join(Certificate, col(RaKey.certificate_id) == col(Certificate.id))
-        .where(
-            col(RaKey.authority_id) == authority.id,
-            col(Certificate.not_after) > now,
-            col(Certificate.revoked_at).is_(None),
-        )
-        .order_by(col(RaKey.id).desc())
-    )
-    return [_pair(der, keystore.load(row.key_reference)) for row, der in session.exec(query)]
+    return [_pair(kept, keystore) for kept in service_keys(session, authority.id, REGISTRATION, now=now)]
 
 
 def is_ra_key_due(session: Session, authority_id: int, *, now: datetime) -> bool:
     """Say whether an issuing CA needs a new RA key: it has none, or the newest one nears its end."""
-    query = (
-        select(Certificate.not_after)
-        .join(RaKey, col(RaKey.certificate_id) == col(Certificate.id))
-        .where(col(RaKey.authority_id) == authority_id, col(Certificate.revoked_at).is_(None))
-        .order_by(col(RaKey.id).desc())
-    )
-    not_after = session.exec(query).first()
-    return not_after is None or not_after - now < RA_KEY_RENEWED_BEFORE_END
+    return is_service_key_due(session, authority_id, REGISTRATION, now=now)
 
 
-def _pair(certificate_der: bytes, key: PrivateKey) -> RaKeyPair:
+def _pair(kept: CertifiedKey, keystore: KeyStore) -> RaKeyPair:
+    key = keystore.load(kept.reference)
     if not isinstance(key, rsa.RSAPrivateKey):
         raise KeyUnavailable("an RA key must be an RSA key")
-    return RaKeyPair(x509.load_der_x509_certificate(certificate_der), certificate_der, key)
+    return RaKeyPair(x509.load_der_x509_certificate(kept.certificate_der), kept.certificate_der, key)

@@ -1,4 +1,4 @@
-"""The authority's tables: certification authorities, every certificate they issued, and the RA's keys."""
+"""The authority's tables: certification authorities, every certificate they issued, and their other keys."""
 
 from datetime import datetime
 
@@ -78,16 +78,19 @@ class Certificate(Table, table=True):
     crl_entry: bytes | None = Field(default=None, sa_type=LargeBinary)
 
 
-class RaKey(Table, table=True):
-    """A key pair with which an issuing CA's registration authority signs and decrypts SCEP messages.
+class ServiceKey(Table, table=True):
+    """A key pair of an authority's own for another purpose than certifying, with its certificate (``ca/service_keys.py``).
 
-    The newest row of an authority is the current one; those before it still decrypt until their certificate expires.
+    The newest row of an authority and purpose is the current one. The registration authority's older ones still decrypt until
+    their certificate expires.
     """
 
-    __tablename__ = "ra_key"
+    __tablename__ = "service_key"
+    __table_args__ = (Index("ix_service_key_authority_id_purpose", "authority_id", "purpose"),)
 
     id: int | None = Field(default=None, primary_key=True)
-    authority_id: int = Field(foreign_key="certification_authority.id", index=True)
+    authority_id: int = Field(foreign_key="certification_authority.id")
+    purpose: str = Field(max_length=20)
     certificate_id: int = Field(foreign_key="certificate.id")
     key_reference: str = Field(max_length=200)
     created_at: datetime = Field(sa_type=UtcDateTime)

@@ -7,24 +7,20 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from sqlalchemy import func
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
-from audit.log import Actor, Event
-from audit.log import record as record_event
-from ca.authorisation import SubjectNames
+from audit.log import Actor
 from ca.errors import KeyUnavailable
-from ca.issuance import IssuanceListener, IssuingAuthority, build, record
-from ca.keys import KeyAlgorithm, KeyStore, open_key
+from ca.issuance import IssuanceListener, IssuingAuthority
+from ca.keys import KeyAlgorithm, KeyStore
 from ca.profiles import PROFILE_SIGNER
-from ca.records import Certificate
-from ldap_publish.records import PublicationKey
+from ca.service_keys import Purpose, create_service_key, is_service_key_due, service_keys
 from ldap_publish.smime import Signer
 
-# Every reader of S/MIME knows it.
-_ALGORITHM = KeyAlgorithm.RSA2048
 # Everything signed is signed again then: enough for a worker, or a directory, that is down for long.
 RENEWED_BEFORE_END = timedelta(days=60)
+# RSA: every reader of S/MIME knows it.
+PUBLICATION = Purpose("publication", "Directory publication", PROFILE_SIGNER, KeyAlgorithm.RSA2048, RENEWED_BEFORE_END)
 
 
 def create_publication_key(
@@ -37,22 +33,12 @@ def create_publication_key(
     listeners: Sequence[IssuanceListener] = (),
 ) -> None:
     """Make the next publication key of an issuing CA, with which its persons' values are signed from now on."""
-    made = session.exec(select(func.count()).where(col(PublicationKey.authority_id) == authority.id)).one()
-    reference = f"{authority.name}-publication-{made + 1}"
-    key = open_key(keystore, reference, _ALGORITHM)
-    names = SubjectNames(display_name=f"Directory publication {made + 1} of {authority.name}")
-    built = build(authority, PROFILE_SIGNER, names, key.public_key(), now=now)
-    certificate_id = record(session, built, authority=authority, authorisation=None, actor=actor, now=now, listeners=listeners)
-    session.add(PublicationKey(authority_id=authority.id, certificate_id=certificate_id, key_reference=reference, created_at=now))
-    session.flush()
-    details = {"serial": built.serial, "key": reference}
-    record_event(session, Event(actor, "publication-key.created", f"ca:{authority.name}", details=details), now=now)
+    create_service_key(session, keystore, authority, PUBLICATION, actor=actor, now=now, listeners=listeners)
 
 
 def is_publication_key_due(session: Session, authority_id: int, *, now: datetime) -> bool:
     """Say whether an issuing CA needs a new publication key: it has none, or the newest one nears its end."""
-    newest = _newest(session, authority_id)
-    return newest is None or newest[1].not_after - now < RENEWED_BEFORE_END
+    return is_service_key_due(session, authority_id, PUBLICATION, now=now)
 
 
 class PublicationKeys:
@@ -64,23 +50,12 @@ class PublicationKeys:
 
     def signer(self, session: Session, authority_id: int, now: datetime) -> Signer | None:
         """Return the key that signs for an authority's persons now, None where there is none yet. Raises KeyUnavailable."""
-        newest = _newest(session, authority_id)
-        if newest is None or newest[1].not_after <= now:
+        kept = next(iter(service_keys(session, authority_id, PUBLICATION, now=now)), None)
+        if kept is None:
             return None
-        reference = newest[0].key_reference
-        if reference not in self._opened:
-            key = self._keystore.load(reference)
+        if kept.reference not in self._opened:
+            key = self._keystore.load(kept.reference)
             if not isinstance(key, (rsa.RSAPrivateKey, ec.EllipticCurvePrivateKey)):
                 raise KeyUnavailable("a publication key is an RSA or elliptic-curve key")
-            self._opened[reference] = Signer(newest[1].der, key)
-        return self._opened[reference]
-
-
-def _newest(session: Session, authority_id: int) -> tuple[PublicationKey, Certificate] | None:
-    query = (
-        select(PublicationKey, Certificate)
-        .join(Certificate, col(PublicationKey.certificate_id) == col(Certificate.id))
-        .where(col(PublicationKey.authority_id) == authority_id, col(Certificate.revoked_at).is_(None))
-        .order_by(col(PublicationKey.id).desc())
-    )
-    return session.exec(query).first()
+            self._opened[kept.reference] = Signer(kept.certificate_der, key)
+        return self._opened[kept.reference]

@@ -79,15 +79,3 @@ class PublishedValue(Table, table=True):
     sha256: str = Field(max_length=64)
     # What the value was made from; for one that is a certificate, its own digest. A signature differs each time it is made.
     source: str = Field(max_length=64)
-
-
-class PublicationKey(Table, table=True):
-    """A key pair with which an authority signs the userSMIMECertificate of persons whose own key it does not hold."""
-
-    __tablename__ = "ldap_publication_key"
-
-    id: int | None = Field(default=None, primary_key=True)
-    authority_id: int = Field(foreign_key="certification_authority.id", index=True)
-    certificate_id: int = Field(foreign_key="certificate.id")
-    key_reference: str = Field(max_length=200)
-    created_at: datetime = Field(sa_type=UtcDateTime)

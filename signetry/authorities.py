@@ -18,7 +18,7 @@ from ca.errors import KeyUnavailable, UnknownAuthority
 from ca.issuance import IssuingAuthority
 from ca.keys import KeyStore
 from ca.ra_keys import load_ra_keys
-from ca.records import Certificate, CertificationAuthority, RaKey
+from ca.records import Certificate, CertificationAuthority, ServiceKey
 from foundation.clock import Clock
 from foundation.transactions import Transactions
 from scep.responder import EndpointKeys
@@ -138,17 +138,17 @@ def _name(session: Session, authority_id: int) -> CaName:
 
 
 def _generation(session: Session) -> tuple[int, ...]:
-    """Return numbers that change whenever an authority, one of its certificates or an RA key is added, or one is revoked."""
+    """Return numbers that change whenever an authority, one of its certificates or another key of its is added, or one is revoked."""
     authorities = session.exec(select(func.max(CertificationAuthority.id))).one()
     own = session.exec(
         select(func.count(col(Certificate.id)), func.count(col(Certificate.revoked_at))).where(
             col(Certificate.certifies_id).is_not(None),
         ),
     ).one()
-    ra_keys = session.exec(
-        select(func.count(col(RaKey.id)), func.count(col(Certificate.revoked_at))).join(
+    service_keys = session.exec(
+        select(func.count(col(ServiceKey.id)), func.count(col(Certificate.revoked_at))).join(
             Certificate,
-            col(RaKey.certificate_id) == col(Certificate.id),
+            col(ServiceKey.certificate_id) == col(Certificate.id),
         ),
     ).one()
-    return (authorities or 0, *own, *ra_keys)
+    return (authorities or 0, *own, *service_keys)

@@ -20,7 +20,7 @@ from sqlalchemy import case, func, select
 from sqlmodel import Session, col
 
 from ca import hierarchy
-from ca.records import Certificate, RaKey
+from ca.records import Certificate, ServiceKey
 from crl import publication
 from crl.records import CrlSchedule
 from foundation.errors import SignetryError
@@ -81,19 +81,19 @@ class StateCollector(Collector):
     def _ends(self, session: Session) -> Metric:
         ends = _gauge(
             "signetry_certificate_not_after_timestamp_seconds",
-            "When a certificate that the service itself needs expires: an authority's, the newest of its RA, the listeners'.",
+            "When a certificate that the service itself needs expires: an authority's, the newest over each of its other keys (ra, publication), the listeners'.",
             ["kind", "name"],
         )
         for record in hierarchy.authorities(session):
             ends.add_metric(["authority", record.name], record.not_after.timestamp())
             newest = (
-                select(func.max(col(Certificate.not_after)))
-                .join(RaKey, col(RaKey.certificate_id) == col(Certificate.id))
-                .where(col(RaKey.authority_id) == record.id, col(Certificate.revoked_at).is_(None))
+                select(col(ServiceKey.purpose), func.max(col(Certificate.not_after)))
+                .join(Certificate, col(ServiceKey.certificate_id) == col(Certificate.id))
+                .where(col(ServiceKey.authority_id) == record.id, col(Certificate.revoked_at).is_(None))
+                .group_by(col(ServiceKey.purpose))
             )
-            not_after = session.execute(newest).scalar_one()
-            if not_after is not None:
-                ends.add_metric(["ra", record.name], not_after.timestamp())
+            for purpose, not_after in session.execute(newest):
+                ends.add_metric([purpose, record.name], not_after.timestamp())
         listeners = _end_of_listeners(self._house)
         if listeners is not None:
             ends.add_metric(["tls", "listeners"], listeners.timestamp())

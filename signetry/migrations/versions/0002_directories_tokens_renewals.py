@@ -1,4 +1,4 @@
-"""Directories and what they are owed, API tokens, what a certificate renews, authorities whose key is elsewhere."""
+"""Directories and what they are owed, API tokens, what a certificate renews, keys for other purposes than the RA's."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -78,24 +78,28 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_api_token_person_id"), ["person_id"], unique=False)
 
     op.create_table(
-        "ldap_publication_key",
+        "service_key",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("authority_id", sa.Integer(), nullable=False),
+        sa.Column("purpose", sa.String(length=20), nullable=False),
         sa.Column("certificate_id", sa.Integer(), nullable=False),
         sa.Column("key_reference", sa.String(length=200), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["authority_id"],
             ["certification_authority.id"],
-            name=op.f("fk_ldap_publication_key_authority_id_certification_authority"),
+            name=op.f("fk_service_key_authority_id_certification_authority"),
         ),
-        sa.ForeignKeyConstraint(
-            ["certificate_id"], ["certificate.id"], name=op.f("fk_ldap_publication_key_certificate_id_certificate")
-        ),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_ldap_publication_key")),
+        sa.ForeignKeyConstraint(["certificate_id"], ["certificate.id"], name=op.f("fk_service_key_certificate_id_certificate")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_service_key")),
     )
-    with op.batch_alter_table("ldap_publication_key", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_ldap_publication_key_authority_id"), ["authority_id"], unique=False)
+    op.create_index("ix_service_key_authority_id_purpose", "service_key", ["authority_id", "purpose"], unique=False)
+    columns = "certificate_id, key_reference, created_at"
+    op.execute(
+        f"INSERT INTO service_key (authority_id, purpose, {columns}) "  # noqa: S608 - nothing of it is given from outside
+        f"SELECT authority_id, 'ra', {columns} FROM ra_key ORDER BY id"
+    )
+    op.drop_table("ra_key")
 
     op.create_table(
         "stored_answer",
