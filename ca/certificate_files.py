@@ -62,7 +62,7 @@ def _in_file(data: bytes) -> list[x509.Certificate]:
 
 
 def _blocks(text: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield label and content of what stands between a BEGIN and its END, in one pass: a beginning without an end costs nothing."""
+    """Yield label and content of what stands between a BEGIN and its END, in one pass however many have no end."""
     label, start = b"", 0
     for marker in _MARKER.finditer(text):
         kind, named = marker.groups()

@@ -20,6 +20,7 @@ from ca.errors import ChainRefused
 from ca.keys import PublicKey
 from ca.limits import limits_of
 from ca.signatures import broken_hash, is_issued_by, is_self_signed
+from ca.subject import UPN
 
 Value = TypeVar("Value", bound=x509.ExtensionType)
 
@@ -270,11 +271,18 @@ def _oddities(chain: tuple[x509.Certificate, ...]) -> Iterator[str]:
         key = certificate.public_key()
         if isinstance(key, rsa.RSAPublicKey) and key.key_size < _RSA_BITS_AT_LEAST:
             yield f"{title(certificate)} has an RSA key of {key.key_size} bits, which many verifiers refuse"
+        if any(isinstance(each, x509.OtherName) and each.type_id == UPN for each in _subtrees(certificate)):
+            yield f"{title(certificate)} constrains UPNs: OpenSSL refuses every certificate below that holds one"
         policies = _extension(certificate, x509.PolicyConstraints)
         if policies is not None and policies.require_explicit_policy is not None:
             yield (
                 f"{title(certificate)} requires an explicit policy: what is issued without is refused where policies are checked"
             )
+
+
+def _subtrees(certificate: x509.Certificate) -> Sequence[x509.GeneralName]:
+    constraints = _extension(certificate, x509.NameConstraints)
+    return () if constraints is None else [*(constraints.permitted_subtrees or ()), *(constraints.excluded_subtrees or ())]
 
 
 def _extension(certificate: x509.Certificate, kind: type[Value]) -> Value | None:

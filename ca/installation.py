@@ -29,7 +29,7 @@ from ca.keys import KeyStore
 from ca.limits import Limits, limits_of
 from ca.profiles import ISSUING_CA, ROOT_CA
 from ca.records import Certificate, CertificationAuthority
-from ca.rows import KEY_IS_LOST, certificates_over, find_row, id_of, key_reference, row_named
+from ca.rows import KEY_IS_LOST, certificates_over, find_row, id_of, key_reference, lock_authorities, row_named
 from ca.signatures import is_self_signed
 
 _NAME_CHARACTERS = 60
@@ -113,6 +113,7 @@ def install(
     listeners: Sequence[IssuanceListener] = (),
 ) -> Installation:
     """Install what ``plan`` comes to, in the caller's transaction. Raises as it does."""
+    lock_authorities(session)
     installation = plan(session, keystore, name, given, now=now)
     above: CertificationAuthority | None = None
     for member in reversed(installation.chain):

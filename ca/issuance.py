@@ -20,7 +20,7 @@ from ca.certificate import BuiltCertificate, Intent, key_identifier, sign, spki_
 from ca.errors import IssuerNotValid, ProfileNotAllowed, WeakKey
 from ca.key_policy import check_public_key
 from ca.keys import PrivateKey, PublicKey
-from ca.limits import Limits, limits_of
+from ca.limits import Limits, limits_of, names_held
 from ca.profiles import CertificateProfile, key_family
 from ca.records import Certificate
 from ca.subject import Organisation, alternative_names, security_identifier, subject_name
@@ -133,8 +133,7 @@ def build(
     not_before, not_after = validity_period(now, validity or profile.validity, issuer=issuer)
     subject = authority.limits.completed(subject_name(profile, names, organisation, organisational_units))
     entries = alternative_names(profile, names)
-    held_to_limits = [x509.DirectoryName(subject), *entries] if subject.rdns else entries
-    authority.limits.check(profile.extended_key_usage, held_to_limits)
+    authority.limits.check(profile.extended_key_usage, names_held(subject, entries))
     intent = Intent(
         profile=profile.name,
         issuer=issuer.subject,

@@ -7,12 +7,13 @@ and as excluded: verifiers would refuse it.
 """
 
 import ipaddress
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from cryptography import x509
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ca.constraints import permits_purposes
 from ca.errors import ProfileNotAllowed
@@ -22,6 +23,8 @@ from foundation import tlv
 from foundation.tlv import MalformedTlv
 
 _MAIL = "mail"
+# What OpenSSL takes for a host name in a common name: labels with a dot between them, such as ann.lee.
+_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?)+")
 _GeneralNames = tuple[x509.GeneralName, ...]
 
 
@@ -105,6 +108,22 @@ def limits_of(chain: Iterable[x509.Certificate]) -> Limits:
                 permitted += [tuple(value.permitted_subtrees)] if value.permitted_subtrees else []
                 excluded += value.excluded_subtrees or []
     return Limits(tuple(purposes), tuple(permitted), tuple(excluded))
+
+
+def names_held(subject: x509.Name, entries: Iterable[x509.GeneralName]) -> Iterator[x509.GeneralName]:
+    """Yield the names of an end entity that name constraints are held against: its subject and its subjectAltName's ``entries``.
+
+    OpenSSL adds a common name that reads like a host where no entry names one, and refuses it outside of the DNS constraints.
+    """
+    if subject.rdns:
+        yield x509.DirectoryName(subject)
+    names_host = False
+    for entry in entries:
+        names_host |= isinstance(entry, x509.DNSName)
+        yield entry
+    if not names_host:
+        common_names = (str(each.value) for each in subject.get_attributes_for_oid(NameOID.COMMON_NAME))
+        yield from (x509.DNSName(each) for each in common_names if _HOST.fullmatch(each))
 
 
 def shown(name: x509.GeneralName) -> str:

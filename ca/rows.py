@@ -40,6 +40,14 @@ def key_reference(row: CertificationAuthority) -> str:
     return row.key_reference
 
 
+def lock_authorities(session: Session) -> None:
+    """Keep others who change the hierarchy waiting until the transaction ends; on SQLite the transaction itself does.
+
+    Certificates are issued meanwhile: a row that refers to an authority needs its key only.
+    """
+    session.execute(select(CertificationAuthority.id).order_by(col(CertificationAuthority.id)).with_for_update(key_share=True))
+
+
 def id_of(row: CertificationAuthority) -> int:
     """Return the number of a row that has been written."""
     if row.id is None:

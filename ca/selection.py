@@ -52,7 +52,11 @@ class CertificateSummary:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Holders:
-    """Whose certificates exist for the asker: those of any of these persons or devices, each a query for their numbers."""
+    """Whose certificates exist for the asker: each field is a query for numbers.
+
+    A person's certificate is theirs on whatever device it is: with a phone that is passed on, its former user's certificates
+    do not come into view. A device's are those that name no person.
+    """
 
     persons: Select[tuple[int]]
     devices: Select[tuple[int]]
@@ -176,7 +180,8 @@ def _in_state(status: Status | None, now: datetime) -> list[ColumnElement[bool]]
 
 
 def _held_by(holders: Holders) -> ColumnElement[bool]:
-    return or_(col(Certificate.person_id).in_(holders.persons), col(Certificate.device_id).in_(holders.devices))
+    person, device = col(Certificate.person_id), col(Certificate.device_id)
+    return or_(person.in_(holders.persons), and_(person.is_(None), device.in_(holders.devices)))
 
 
 def _summaries() -> Select[*tuple[Any, ...]]:

@@ -169,6 +169,7 @@ def endpoint_block(name: str, profiles: Sequence[str]) -> str:
 
 def _create(house: House, order: AuthorityOrder, session: Session) -> Ordered:
     name = CaName(order.name)
+    rows.lock_authorities(session)
     is_new = find_row(session, name) is None
     if is_new:
         new = new_authority(house, name, order.algorithm or _usual_key(session), Constraints())

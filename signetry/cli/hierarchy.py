@@ -61,7 +61,7 @@ def create(
     house = open_house()
     house.require_complete()
     made = create_authority(house, order)
-    settle_in(house)
+    warnings = settle_in(house)
     steps = []
     if made.certificate is None:
         request = write_request(house, made.name, made.request)
@@ -75,6 +75,7 @@ def create(
         "serial": None if made.certificate is None else f"{made.certificate.serial_number:032x}",
         "valid_until": None if made.certificate is None else made.certificate.not_valid_after_utc,
         "next": "; ".join(steps),
+        "warnings": warnings,
     }
     if as_json:
         emit_json({**record, "request": made.request or None, "endpoint": made.endpoint or None})

@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from importlib.metadata import version
 
 import structlog
-from cryptography import x509
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.registry import Collector
@@ -26,6 +25,7 @@ from crl.records import CrlSchedule
 from foundation.errors import SignetryError
 from ldap_publish.status import Backlog, backlog
 from signetry import tls
+from signetry.errors import ConfigurationError
 from signetry.house import House
 
 _log = structlog.get_logger("signetry.metrics")
@@ -81,7 +81,8 @@ class StateCollector(Collector):
     def _ends(self, session: Session) -> Metric:
         ends = _gauge(
             "signetry_certificate_not_after_timestamp_seconds",
-            "When a certificate that the service itself needs expires: an authority's, the newest over each of its other keys (ra, publication), the listeners'.",
+            "When a certificate that the service itself needs expires: an authority's, the newest over each of its other keys "
+            "(ra, publication), the listeners'.",
             ["kind", "name"],
         )
         for record in hierarchy.authorities(session):
@@ -105,11 +106,10 @@ def _gauge(name: str, text: str, labels: list[str]) -> GaugeMetricFamily:
 
 
 def _end_of_listeners(house: House) -> datetime | None:
-    """Return the end of the TLS certificate as its file is now; None where that cannot be read."""
+    """Return the end of the TLS certificate in the files; None where the pair could not be served: the one before still is."""
     try:
-        pem = tls.files(house.settings).certificate.read_bytes()
-        return x509.load_pem_x509_certificates(pem)[0].not_valid_after_utc
-    except (OSError, ValueError):
+        return tls.read_pair(tls.files(house.settings), house.clock).not_after
+    except ConfigurationError:
         return None
 
 

@@ -1,6 +1,7 @@
 """Certificates as other authorities' administrators hand them out."""
 
 import base64
+import time
 
 import pytest
 from cryptography import x509
@@ -99,6 +100,15 @@ def test_what_holds_no_certificate_is_refused_in_clear_words(data: bytes, words:
 def test_a_private_key_beside_the_certificate_is_passed_over() -> None:
     data = b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n" + PEM
     assert read_certificates([data]) == BOTH
+
+
+def test_beginnings_without_an_end_cost_no_more_than_other_bytes() -> None:
+    line = b"-----BEGIN CERTIFICATE-----\n"
+    started = time.process_time()
+    with pytest.raises(UnreadableCertificates, match="holds no certificate"):
+        read_certificates([line * (MAX_SIZE // len(line))])
+    assert time.process_time() - started < 5
+    assert read_certificates([line + PEM]) == BOTH
 
 
 def test_there_is_a_bound_on_how_many(monkeypatch: pytest.MonkeyPatch) -> None:

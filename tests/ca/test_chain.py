@@ -4,18 +4,18 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import NameOID
 
 from ca.chain import MAX_LENGTH, Chain, find_chain
 from ca.errors import ChainRefused
 from ca.keys import KeyAlgorithm, generate_key
+from ca.subject import UPN
+from foundation import tlv
 from tests.ca.authorities import NOW
 from tests.ca.foreign import SOUND, YEARS, Foreign, Says, distinguished, foreign_root
 
@@ -204,44 +204,6 @@ def test_oddities_are_told_and_do_no_harm() -> None:
     assert ["outlives" in warning or "explicit policy" in warning for warning in chain.warnings] == [True, True]
 
 
-# As authorities of the years before 2016 have them; the library makes no such signatures any more, so OpenSSL has made these:
-# openssl req -x509 -newkey rsa:2048 -sha1, and openssl x509 -req -sha1 and -md5 over a key on P-256.
-OLD = Path(__file__).parents[1] / "vectors" / "broken_hashes"
-
-
-def old(name: str) -> x509.Certificate:
-    """Read one of them."""
-    return x509.load_pem_x509_certificate((OLD / f"{name}.pem").read_bytes())
-
-
-def test_a_root_may_have_signed_itself_with_sha1() -> None:
-    # OpenSSL takes it, too: what a root says of itself proves nothing.
-    own, root = old("sha256"), old("root")
-    assert isinstance(root.signature_hash_algorithm, hashes.SHA1)
-    chain = find_chain(elliptic(own), [own, root], [], now=own.not_valid_before_utc)
-    assert chain.certificates == (own, root)
-
-
-@pytest.mark.parametrize(("name", "words"), [("sha1", "is signed with SHA-1"), ("md5", "is signed with MD5")])
-def test_below_the_root_broken_hashes_are_refused_by_name(name: str, words: str) -> None:
-    own = old(name)
-    with pytest.raises(ChainRefused, match=words):
-        find_chain(elliptic(own), [own, old("root")], [], now=own.not_valid_before_utc)
-
-
-def test_a_broken_hash_is_no_way_around_the_signature() -> None:
-    own, root = old("sha1"), foreign_root("Old Root", key=generate_key(KeyAlgorithm.RSA2048))
-    with pytest.raises(ChainRefused, match="is missing or is over another key"):
-        find_chain(elliptic(own), [own, root.certificate], [], now=own.not_valid_before_utc)
-
-
-def elliptic(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey:
-    """Return the key that a certificate is over."""
-    key = certificate.public_key()
-    assert isinstance(key, ec.EllipticCurvePublicKey)
-    return key
-
-
 @pytest.mark.parametrize(
     "named",
     [
@@ -270,6 +232,7 @@ def test_mail_addresses_in_the_subject_are_held_to_the_name_constraints_above() 
     root = foreign_root(says=Says(permitted=[x509.RFC822Name("example.com")]))
 
     def named(address: str) -> x509.Certificate:
+        # Some hold what no IA5String can, and the library lets nobody ask for another type by a public name.
         mail = x509.NameAttribute(NameOID.EMAIL_ADDRESS, address, _type=_ASN1Type.UTF8String)
         return root.certify(x509.Name([*NAME, mail]), PUBLIC)
 
@@ -294,6 +257,14 @@ def test_no_authority_stands_in_a_chain_twice() -> None:
 
 
 def test_short_keys_above_are_told() -> None:
-    key = rsa.generate_private_key(65537, 1024)
+    key = rsa.generate_private_key(65537, 1024)  # noqa: S505 - as old roots have
     root = foreign_root(key=key)
     assert [warning for warning in found(ours(root), root.certificate).warnings if "1024 bits" in warning]
+
+
+def test_constraints_on_upns_are_told_as_not_everybody_knows_them() -> None:
+    constraint = x509.OtherName(UPN, tlv.utf8_string("@example.com"))
+    for says in (Says(permitted=[constraint]), Says(excluded=[constraint])):
+        root = foreign_root(says=says)
+        assert [warning for warning in found(ours(root), root.certificate).warnings if "constrains UPNs" in warning]
+    assert not found(ours(), ROOT.certificate).warnings

@@ -1,5 +1,8 @@
 """Installing what somebody else's authority has made, on both databases."""
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
 
@@ -33,7 +36,7 @@ from ca.hierarchy import (
     load_crl_issuer,
 )
 from ca.installation import Installation, install, plan
-from ca.issuance import IssuedCertificate
+from ca.issuance import IssuanceListener, IssuedCertificate
 from ca.keys import KeyAlgorithm
 from ca.records import Certificate, CertificationAuthority
 from ca.reissue import is_reissue_due, reissue_issuing
@@ -164,6 +167,31 @@ def test_installing_again_changes_nothing(world: World) -> None:
     assert len(world.told) == 2
 
 
+def test_of_two_who_install_the_same_at_once_one_does(world: World) -> None:
+    root = foreign_root()
+    given = (world.certified(root), root.certificate)
+    is_within, other_begins = threading.Event(), threading.Event()
+
+    def linger(_session: Session, _issued: IssuedCertificate) -> None:
+        is_within.set()
+        assert other_begins.wait(10)
+        # Time enough for the other to get as far as it can.
+        time.sleep(0.3)
+
+    def act(listener: IssuanceListener) -> Installation:
+        return world.store.write(
+            lambda session: install(session, world.keystore, ISSUING, given, actor=ACTOR, now=NOW, listeners=(listener,))
+        )
+
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(act, linger)
+        assert is_within.wait(10)
+        other_begins.set()
+        second = threads.submit(act, world.hear)
+        assert (first.result().changes_something, second.result().changes_something) == (True, False)
+    assert world.rows() == [("issuing", "root", True), ("root", None, False)]
+
+
 def test_a_plan_writes_nothing(world: World) -> None:
     root = foreign_root()
     with world.store.reading() as session:
@@ -197,6 +225,48 @@ def test_a_renewal_must_keep_the_name_that_issued_certificates_hold(sqlite_world
     # The first may name it as it likes: nothing has been issued yet.
     sqlite_world.install(sqlite_world.certified(root, subject=distinguished("Renamed CA")), root.certificate)
     with pytest.raises(ChainRefused, match="ask for one with the subject of the request"):
+        sqlite_world.install(sqlite_world.certified(root))
+
+
+def test_what_is_judged_is_what_stands_above_afterwards(world: World) -> None:
+    # One intermediate authority, certified by two roots in turn: the second time it is under the first again.
+    one, two = foreign_root("One"), foreign_root("Two")
+    under_one = one.authority("Between")
+    under_two = two.authority("Between", key=under_one.key)
+    world.install(world.certified(under_one), under_one.certificate, one.certificate)
+    world.install(world.certified(under_two), under_two.certificate, two.certificate)
+    done = world.install(world.certified(under_one), under_one.certificate, one.certificate)
+    with world.store.reading() as session:
+        loaded = load_authority(session, world.keystore, ISSUING, URL)
+    judged = [member.certificate.public_bytes(Encoding.DER) for member in done.chain]
+    assert [loaded.certificate_der, *loaded.chain] == judged
+    assert [member.name for member in done.chain] == ["issuing", "between", "two"]
+
+
+def test_a_former_certificate_does_not_come_back_in_silence(sqlite_world: World) -> None:
+    root = foreign_root()
+    former = sqlite_world.certified(root)
+    sqlite_world.install(former, root.certificate)
+    current = sqlite_world.certified(root)
+    sqlite_world.install(current)
+    again = sqlite_world.install(former)
+    assert not again.changes_something
+    assert [warning for warning in again.warnings if "a later one is current" in warning]
+    with sqlite_world.store.reading() as session:
+        assert load_authority(session, sqlite_world.keystore, ISSUING, URL).certificate == current
+
+
+def test_no_certificate_over_a_compromised_key_is_installed(sqlite_world: World) -> None:
+    root = foreign_root()
+    sqlite_world.install(sqlite_world.certified(root, Says(serial=9)), root.certificate)
+
+    def report(session: Session) -> None:
+        row = session.exec(select(Certificate).where(col(Certificate.serial) == f"{9:032x}")).one()
+        row.revoked_at, row.revocation_reason = NOW, RevocationReason.KEY_COMPROMISE
+        session.add(row)
+
+    sqlite_world.store.write(report)
+    with pytest.raises(ChainRefused, match="the key of issuing is reported compromised"):
         sqlite_world.install(sqlite_world.certified(root))
 
 

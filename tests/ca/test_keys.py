@@ -48,7 +48,8 @@ def test_a_key_file_is_encrypted_and_closed_to_others(store: FileKeyStore, direc
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     assert file.read_bytes().startswith(b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
-    with pytest.raises(ValueError, match="password"):
+    # Once in 256 times what another passphrase makes of it ends like a padding, and the library finds fault with what is within.
+    with pytest.raises(ValueError, match=r"password|deserialize"):
         serialization.load_pem_private_key(file.read_bytes(), b"another")
 
 

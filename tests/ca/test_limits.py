@@ -1,7 +1,9 @@
 """What a chain lets an authority issue: every constraint of every authority counts."""
 
 import ipaddress
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -13,7 +15,7 @@ from ca.capability import can_issue
 from ca.errors import ProfileNotAllowed
 from ca.issuance import IssuingAuthority, build
 from ca.keys import KeyAlgorithm
-from ca.limits import Limits, limits_of, shown
+from ca.limits import Limits, limits_of, names_held, shown
 from ca.profiles import DEVICE, IDENTITY, MAIL_ALL_IN_ONE, OCSP_RESPONDER, SCEP_RA, SMIME_DUAL
 from ca.subject import SMTP_UTF8_MAILBOX, UPN
 from foundation import tlv
@@ -158,6 +160,50 @@ def test_what_the_root_above_excludes_is_not_issued() -> None:
     build(authority, IDENTITY, ANN, public, now=NOW)
     with pytest.raises(ProfileNotAllowed, match=r"to certify ann@elsewhere\.example"):
         build(authority, IDENTITY, replace(ANN, upn="ann@elsewhere.example"), public, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("common_name", "permitted"),
+    [
+        ("Ann Lee", True),
+        ("annlee", True),
+        ("Ann Lee jr.", True),
+        ("-ann.lee", True),
+        ("ann..lee", True),
+        ("山.田", True),
+        ("phone.example.com", True),
+        ("ann.lee", False),
+        ("J.R.Lee", False),
+        ("a_nn.lee-1", False),
+        ("phone.example.net", False),
+    ],
+)
+def test_a_common_name_like_a_host_is_held_to_dns_constraints_as_openssl_does(
+    tmp_path: Path, common_name: str, *, permitted: bool
+) -> None:
+    held = under(DNS("example.com"))
+    public = shared_key(KeyAlgorithm.RSA2048).public_key()
+    names = replace(ANN, display_name=common_name)
+    # The same without the root: nothing holds it to anything, and OpenSSL judges the result.
+    leaf = build(replace(held, chain=()), IDENTITY, names, public, now=NOW)
+    for name, der in (("leaf", leaf.der), ("own", held.certificate_der), ("root", held.chain[0])):
+        (tmp_path / f"{name}.pem").write_bytes(x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM))
+    at = str(int(NOW.timestamp()) + 3600)
+    command = ["openssl", "verify", "-attime", at, "-CAfile", "root.pem", "-untrusted", "own.pem", "leaf.pem"]
+    judged = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (judged.returncode == 0) == permitted, judged.stderr
+    if permitted:
+        build(held, IDENTITY, names, public, now=NOW)
+        return
+    assert "permitted subtree violation" in judged.stderr
+    with pytest.raises(ProfileNotAllowed, match=f"to certify {common_name}"):
+        build(held, IDENTITY, names, public, now=NOW)
+
+
+def test_a_common_name_beside_a_host_is_only_a_name() -> None:
+    subject_only = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ann.lee")])
+    assert [*names_held(subject_only, [DNS("phone.example.com")])] == [x509.DirectoryName(subject_only), DNS("phone.example.com")]
+    assert [*names_held(x509.Name([]), [])] == []
 
 
 def test_below_a_permitted_directory_name_subjects_begin_with_it() -> None:
