@@ -68,10 +68,7 @@ _LIBRARY_SOURCE = re.compile(r" \(_ssl\.c:\d+\)")
 
 
 class _BoundedSocket:
-    """A socket that gives up on an answer that is not whole in time, however steadily it trickles in.
-
-    The socket's own ``timeout`` begins anew with every byte. Both are in seconds.
-    """
+    """A socket that gives up on an answer that is not whole in time; its own timeout begins anew with every byte."""
 
     def __init__(self, plain: socket.socket, timeout: float) -> None:
         self.plain = plain

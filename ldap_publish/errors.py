@@ -7,6 +7,10 @@ class UnknownDirectory(NotFound):
     """No directory of this name is configured."""
 
 
+class StillConfigured(Conflict):
+    """A directory that the settings name cannot be forgotten."""
+
+
 class DirectoryUnavailable(Unavailable):
     """The directory itself cannot be used now: unreachable, not trusted, no log-on, busy, or its search base is missing."""
 

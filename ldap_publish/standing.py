@@ -4,18 +4,21 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session
 
 from foundation.tables import table_of
 from ldap_publish.directory import Directory
+from ldap_publish.errors import UnknownDirectory
 from ldap_publish.outbox import owe_everything
-from ldap_publish.records import DirectoryState
+from ldap_publish.records import DirectoryState, OwedEntry, PublishedValue
 
 _log = structlog.get_logger("ldap_publish")
 
 _STATE = table_of(DirectoryState)
+_OWED = table_of(OwedEntry)
+_PUBLISHED = table_of(PublishedValue)
 _FIRST_PAUSE = timedelta(seconds=1)
 _LONGEST_PAUSE = timedelta(minutes=5)
 _DOUBLINGS = 10
@@ -23,7 +26,7 @@ _DOUBLINGS = 10
 
 def take_note(session: Session, directories: Iterable[Directory], now: datetime) -> list[str]:
     """Owe everything to each directory that is new, or configured otherwise than when this was last asked; return which."""
-    known = {row.name: row.fingerprint for row in session.execute(select(_STATE.c.name, _STATE.c.fingerprint))}
+    known = _known(session)
     changed = [directory for directory in directories if known.get(directory.name) != directory.fingerprint]
     for directory in changed:
         if directory.name in known:
@@ -33,6 +36,25 @@ def take_note(session: Session, directories: Iterable[Directory], now: datetime)
             _add(session, directory)
         owe_everything(session, directory, now)
     return [directory.name for directory in changed]
+
+
+def is_noted(session: Session, directory: Directory) -> bool:
+    """Say whether ``take_note`` has seen a directory as it is configured now."""
+    return _known(session).get(directory.name) == directory.fingerprint
+
+
+def forget(session: Session, name: str) -> int:
+    """Delete all that is recorded of a directory; return how many values of ours it is left with, as far as that is known.
+
+    Raises:
+        UnknownDirectory: nothing is recorded of it.
+    """
+    if session.get(DirectoryState, name) is None:
+        raise UnknownDirectory(f"nothing is recorded of a directory {name!r}")
+    left = session.scalar(select(func.count()).select_from(_PUBLISHED).where(_PUBLISHED.c.directory == name)) or 0
+    for table, column in ((_PUBLISHED, _PUBLISHED.c.directory), (_OWED, _OWED.c.directory), (_STATE, _STATE.c.name)):
+        session.execute(delete(table).where(column == name))
+    return left
 
 
 def note(session: Session, directory: str, failure: str, now: datetime) -> None:
@@ -54,6 +76,10 @@ def note(session: Session, directory: str, failure: str, now: datetime) -> None:
         state.failing_since = state.failing_since or now
         state.error = failure
     session.add(state)
+
+
+def _known(session: Session) -> dict[str, str]:
+    return {row.name: row.fingerprint for row in session.execute(select(_STATE.c.name, _STATE.c.fingerprint))}
 
 
 def _add(session: Session, directory: Directory) -> None:

@@ -62,7 +62,8 @@ class _Rehearsed(Exception):
 class PersonImport:
     """How to import: into which store, as whom, and whether in earnest. The ``listeners`` are told of every person changed.
 
-    ``progress`` is called after every batch with the rows done and the rows there are.
+    A file of more rows than ``most_rows`` is refused. ``progress`` is called after every batch with the rows done and the rows
+    there are.
     """
 
     transactions: Transactions
@@ -72,6 +73,7 @@ class PersonImport:
     dry_run: bool = False
     progress: Progress | None = None
     listeners: Sequence[PersonListener] = ()
+    most_rows: int | None = None
 
     def run(self, source: BinaryIO) -> ImportReport:
         """Import the file ``source``.
@@ -82,7 +84,7 @@ class PersonImport:
             ImportRefused: the file as a whole cannot be imported; nothing was stored.
             Unavailable: the database went away; the batches before that are stored, and the file may be imported again.
         """
-        file = read_file(source, self.encoding)
+        file = read_file(source, self.encoding, most_rows=self.most_rows)
         report = ImportReport(dry_run=self.dry_run)
         seen: dict[str, int] = {}
         parsed = file.rows()

@@ -112,11 +112,12 @@ class PersonFile:
         return PersonRow(number, normalise_person(PersonFields(**texts, aliases=aliases)), given, active)
 
 
-def read_file(source: BinaryIO, encoding: str) -> PersonFile:
+def read_file(source: BinaryIO, encoding: str, *, most_rows: int | None = None) -> PersonFile:
     """Read a file of persons and its header; its rows are read when they are asked for.
 
     Raises:
-        ImportRefused: the file is too large, its encoding is unknown, or its header is not one of persons.
+        ImportRefused: the file is too large or has more than ``most_rows``, its encoding is unknown, or its header is not one
+            of persons.
     """
     codec = ENCODINGS.get(encoding.lower().replace("_", "-").replace("shift-jis", "shift_jis"))
     if codec is None:
@@ -135,8 +136,9 @@ def read_file(source: BinaryIO, encoding: str) -> PersonFile:
         raise ImportRefused("the file is empty")
     delimiter, columns = _header(lines[header_line - 1], codec)
     row_count = sum(1 for line in lines[header_line:] if line.strip(_BLANK))
-    if row_count > MAX_ROWS:
-        raise ImportRefused(f"the file has more than {MAX_ROWS:,} rows")
+    most = MAX_ROWS if most_rows is None else most_rows
+    if row_count > most:
+        raise ImportRefused(f"the file has more than {most:,} rows")
     return PersonFile(lines, codec, delimiter, columns, header_line, row_count)
 
 

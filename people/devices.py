@@ -1,6 +1,6 @@
 """Devices: phones, laptops and routers, with the numbers by which mail and management systems know them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
@@ -187,6 +187,14 @@ def device_named(session: Session, name: str, *, within: str | None = None) -> D
     if device is None:
         raise UnknownDevice(f"there is no device {name}")
     return device
+
+
+def names_of(session: Session, ids: Collection[int], *, within: str | None = None) -> dict[int, str]:
+    """Return the names of the devices of these ids, by id; ``within`` names a group beside whose members' devices none exists."""
+    query = select(_DEVICE.c.id, _DEVICE.c.name).where(_DEVICE.c.id.in_(ids))
+    if within is not None:
+        query = query.where(_DEVICE.c.id.in_(carried_by_members(within)))
+    return {row.id: row.name for row in session.execute(query)}
 
 
 def list_devices(

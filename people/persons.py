@@ -3,7 +3,7 @@
 Every act writes its audit event in the caller's transaction. What comes out are frozen values, which outlive the session.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
@@ -183,6 +183,12 @@ def find_persons_by_upn(session: Session, upns: Iterable[str]) -> dict[str, Pers
     """Return those of the (normalised) ``upns`` that are recorded, with their persons."""
     rows = session.execute(_BY_UPNS, {"upns": list(upns)}).all()
     return {person.upn: person for person in _records(rows)}
+
+
+def upns_of(session: Session, ids: Collection[int]) -> dict[int, str]:
+    """Return the UPNs of the persons of these ids, by id."""
+    rows = session.execute(select(_PERSON.c.id, _PERSON.c.upn).where(_PERSON.c.id.in_(ids)))
+    return {row.id: row.upn for row in rows}
 
 
 def get_person(session: Session, person_id: int, *, within: str | None = None) -> PersonRecord:

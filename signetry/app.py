@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 import structlog
@@ -85,6 +86,8 @@ def device_app(parts: WebParts, policy: TransportPolicy = _SAYING_NOTHING) -> AS
 def admin_app(parts: WebParts, policy: TransportPolicy = _SAYING_NOTHING) -> ASGIApp:
     """Return what administrators reach over HTTPS."""
     app = Starlette(routes=[*_health(parts), *parts.admin_routes], exception_handlers=_HANDLERS)
+    # A redirect to the path with, or without, a slash at its end would lead to whatever host the request names.
+    app.router.redirect_slashes = False
     return Guard(app, listener="admin", policy=policy, observer=parts.observer)
 
 
@@ -111,18 +114,19 @@ def _reason(item: ReadinessCheck) -> str | None:
     return None
 
 
-def _problem(status: int, detail: str, **more: str) -> JSONResponse:
-    """Return a problem as RFC 9457 shapes it."""
-    return JSONResponse({"status": status, "detail": detail, **more}, status, media_type="application/problem+json")
+def _problem(request: Request, status: int, detail: str, **more: str) -> JSONResponse:
+    """Return a problem of no particular type as RFC 9457 shapes it: its title is the status's own."""
+    document = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+    return JSONResponse({**document, "instance": request.url.path, **more}, status, media_type="application/problem+json")
 
 
-async def _refused(_request: Request, error: Exception) -> Response:
+async def _refused(request: Request, error: Exception) -> Response:
     status = next((number for category, number in _STATUS.items() if isinstance(error, category)), 400)
-    return _problem(status, str(error))
+    return _problem(request, status, str(error))
 
 
-async def _http_error(_request: Request, error: HTTPException) -> Response:
-    response = _problem(error.status_code, error.detail)
+async def _http_error(request: Request, error: HTTPException) -> Response:
+    response = _problem(request, error.status_code, error.detail)
     response.headers.update(error.headers or {})
     return response
 
@@ -130,12 +134,12 @@ async def _http_error(_request: Request, error: HTTPException) -> Response:
 async def _defect(request: Request, error: Exception) -> Response:
     # In a thread: writing a traceback to a slow stderr must not stop the others.
     reference = await run_in_threadpool(log_reference, error, path=request.url.path)
-    return _problem(500, "internal error", reference=reference)
+    return _problem(request, 500, "internal error", reference=reference)
 
 
-async def _gone(_request: Request, _error: Exception) -> Response:
+async def _gone(request: Request, _error: Exception) -> Response:
     # Nobody reads it; without a handler it would count as a defect.
-    return _problem(400, "the request did not arrive whole")
+    return _problem(request, 400, "the request did not arrive whole")
 
 
 _HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {

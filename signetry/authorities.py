@@ -138,7 +138,7 @@ def _name(session: Session, authority_id: int) -> CaName:
 
 
 def _generation(session: Session) -> tuple[int, ...]:
-    """Return numbers that change whenever an authority, one of its certificates or another key of its is added, or one is revoked."""
+    """Return numbers that change whenever an authority, a certificate over it or another of its keys is added, or one revoked."""
     authorities = session.exec(select(func.max(CertificationAuthority.id))).one()
     own = session.exec(
         select(func.count(col(Certificate.id)), func.count(col(Certificate.revoked_at))).where(

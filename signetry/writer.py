@@ -26,6 +26,8 @@ Result = TypeVar("Result")
 
 # How many acts share a commit at most: what is lost together when the commit fails.
 BATCH = 64
+# deadlock_detected (PostgreSQL, appendix A). The rows that two acts write may be the same, in another order.
+_DEADLOCK = "40P01"
 
 _log = structlog.get_logger("signetry.writer")
 
@@ -48,7 +50,7 @@ class Pending(Generic[Result]):
 
 
 class _ConnectionLost(Exception):
-    """The connection broke before the commit was sent: nothing has happened."""
+    """The connection broke, or PostgreSQL ended the transaction to break a deadlock, before the commit: nothing has happened."""
 
 
 class _CommitFailed(Exception):
@@ -62,14 +64,14 @@ class _ActFailed(Exception):
 def commit_together(engine: Engine, batch: Sequence[Pending[Any]]) -> None:
     """Run the acts of ``batch`` in one transaction, commit it, and settle their futures.
 
-    When one of several raises, all of them run again, each in its own transaction. A connection lost before the commit costs one
-    repetition; a failed commit is an error to every caller.
+    When one of several raises, all of them run again, each in its own transaction. A connection lost before the commit, or a
+    deadlock with another process, costs one repetition; a failed commit is an error to every caller.
     """
     try:
         try:
             results = _attempt(engine, batch)
         except _ConnectionLost:
-            _log.warning("database connection lost, the acts run again", acts=len(batch))
+            _log.warning("database connection lost, or a deadlock: the acts run again", acts=len(batch))
             results = _attempt(engine, batch)
     except _ActFailed:
         for pending in batch:
@@ -93,6 +95,8 @@ def _attempt(engine: Engine, batch: Sequence[Pending[Any]]) -> list[Any]:
                 raise _ConnectionLost from error
             if len(batch) > 1:
                 raise _ActFailed from error
+            if _is_deadlock(error):
+                raise _ConnectionLost from error
             raise
         try:
             transaction.commit()
@@ -110,6 +114,10 @@ def _run(connection: Connection, transaction: RootTransaction, pending: Pending[
         session.flush()
     _must_be_open(transaction)
     return result
+
+
+def _is_deadlock(error: Exception) -> bool:
+    return isinstance(error, OperationalError) and getattr(error.orig, "sqlstate", None) == _DEADLOCK
 
 
 def _must_be_open(transaction: RootTransaction) -> None:

@@ -1,6 +1,7 @@
 """A certificate as people read it: whose it is, what it says, what it is worth."""
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from enum import StrEnum
 from typing import Any
@@ -14,9 +15,10 @@ from audit.records import AuditEvent
 from ca.certified import names_in
 from ca.selection import CertificateSummary, encoded
 from crl import aia
-from people.devices import find_device_for_enrolment
-from people.persons import find_person_for_enrolment
+from people.devices import names_of
+from people.persons import find_person_for_enrolment, upns_of
 from scep.records import Enrolment
+from signetry.administration.reach import EVERYTHING, Reach
 
 
 class Encoding(StrEnum):
@@ -27,27 +29,34 @@ class Encoding(StrEnum):
     CHAIN = "chain"
 
 
-def summary(session: Session, certificate: CertificateSummary) -> dict[str, Any]:
-    """Return what stands in a list: the record, with person and device by name."""
-    person = find_person_for_enrolment(session, certificate.person_id) if certificate.person_id else None
-    device = find_device_for_enrolment(session, certificate.device_id) if certificate.device_id else None
+def summaries(session: Session, certificates: Sequence[CertificateSummary], reach: Reach = EVERYTHING) -> list[dict[str, Any]]:
+    """Return what stands in a list: each record, with person and device by name. A device beyond ``reach`` has none."""
+    upns = upns_of(session, {each.person_id for each in certificates if each.person_id})
+    names = names_of(session, {each.device_id for each in certificates if each.device_id}, within=reach.group)
+    return [_listed(each, upns, names) for each in certificates]
+
+
+def _listed(certificate: CertificateSummary, upns: Mapping[int, str], names: Mapping[int, str]) -> dict[str, Any]:
     fields = asdict(certificate)
     return {
         "serial": fields.pop("serial"),
         "status": str(fields.pop("status")),
-        "person": person and person.upn,
-        "device": device and device.name,
+        "person": upns.get(certificate.person_id or 0),
+        "device": names.get(certificate.device_id or 0),
         **fields,
     }
 
 
-def full(session: Session, certificate: CertificateSummary) -> dict[str, Any]:
-    """Return all that is known of a certificate: whose it is first, then what it says, and how it came to be."""
+def full(session: Session, certificate: CertificateSummary, reach: Reach = EVERYTHING) -> dict[str, Any]:
+    """Return all that is known of a certificate: whose it is first, then what it says, and how it came to be.
+
+    A device beyond ``reach`` is not named.
+    """
     der = encoded(session, certificate.id)
     parsed = x509.load_der_x509_certificate(der)
-    names = names_in(parsed)
+    certified = names_in(parsed)
     person = find_person_for_enrolment(session, certificate.person_id) if certificate.person_id else None
-    device = find_device_for_enrolment(session, certificate.device_id) if certificate.device_id else None
+    names = names_of(session, {certificate.device_id} if certificate.device_id else (), within=reach.group)
     enrolment = session.exec(select(Enrolment).where(col(Enrolment.certificate_id) == certificate.id)).first()
     issued = session.exec(
         select(AuditEvent)
@@ -63,15 +72,15 @@ def full(session: Session, certificate: CertificateSummary) -> dict[str, Any]:
         "person": person and person.upn,
         "name": person and person.display_name,
         "mail": person and person.email,
-        "device": device and device.name,
+        "device": names.get(certificate.device_id or 0),
         "profile": certificate.profile,
         "authority": certificate.authority,
         "subject": certificate.subject,
-        "emails": list(names.emails),
-        "upn": names.upn,
-        "dns_names": list(names.dns_names),
-        "uris": list(names.uris),
-        "sid": names.sid,
+        "emails": list(certified.emails),
+        "upn": certified.upn,
+        "dns_names": list(certified.dns_names),
+        "uris": list(certified.uris),
+        "sid": certified.sid,
         "key": key_text(parsed),
         "not_before": certificate.not_before,
         "not_after": certificate.not_after,

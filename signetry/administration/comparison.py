@@ -1,6 +1,6 @@
 """Comparing a directory with the records in parts, each of which takes seconds, whatever the directory does."""
 
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from time import monotonic
 
@@ -11,7 +11,6 @@ from signetry.house import House
 
 # After this long no further entries are looked at; one that is being looked at may take the directory's timeout_seconds more.
 _BUDGET_SECONDS = 20.0
-_AT_A_TIME = 20
 
 # The place of a subject in their order.
 Place = tuple[str, int]
@@ -25,6 +24,10 @@ class Part:
     last: Place | None
 
 
+class _TimeIsUp(Exception):
+    """Ends the comparison behind an entry."""
+
+
 def compare(house: House, name: str, *, limit: int, after: Place | None = None, owed: bool = False) -> Part:
     """Compare up to ``limit`` entries of a directory with the records, beginning behind the place ``after``.
 
@@ -36,17 +39,23 @@ def compare(house: House, name: str, *, limit: int, after: Place | None = None, 
     """
     started = monotonic()
     found: list[Difference] = []
+    looked_at = 0
+
+    def note(done: int, _total: int) -> None:
+        nonlocal looked_at
+        looked_at = done
+        if monotonic() - started >= _BUDGET_SECONDS:
+            raise _TimeIsUp
+
     with closing(house.directories.checker(name)) as checker:
         waiting = sorted(checker.owed() if owed else checker.everybody(), key=_place)
         waiting = [subject for subject in waiting if after is None or _place(subject) > after]
-        done = 0
-        while done < min(limit, len(waiting)) and monotonic() - started < _BUDGET_SECONDS:
-            batch = waiting[done : min(done + _AT_A_TIME, limit)]
-            found += checker.differences(batch)
-            if found and found[-1].kind is DifferenceKind.UNREACHABLE:
-                return Part(tuple(found), None)
-            done += len(batch)
-    return Part(tuple(found), _place(waiting[done - 1]) if done < len(waiting) else None)
+        with suppress(_TimeIsUp):
+            for difference in checker.differences(waiting[:limit], note):
+                found.append(difference)  # noqa: PERF402 - what was found before the time is up counts
+    is_away = bool(found) and found[-1].kind is DifferenceKind.UNREACHABLE
+    is_all = is_away or looked_at == len(waiting)
+    return Part(tuple(found), None if is_all else _place(waiting[looked_at - 1]))
 
 
 def is_place(kind: str, number: int) -> bool:

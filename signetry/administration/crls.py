@@ -54,7 +54,9 @@ def chosen(session: Session, name: str = "") -> dict[int, str]:
     ours = [record for record in hierarchy.authorities(session) if record.is_ours]
     found = {record.id: str(record.name) for record in ours if name in ("", record.name)}
     if not found:
-        raise UnknownAuthority(f"there is no certification authority {name!r} of ours")
+        if not name:
+            raise UnknownAuthority("no certification authority of ours has a certificate yet")
+        raise UnknownAuthority(f"there is no certification authority {name!r} of ours that has a certificate")
     return found
 
 

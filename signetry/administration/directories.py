@@ -8,9 +8,11 @@ from functools import partial
 
 from sqlmodel import Session
 
+from audit.log import Event, record
 from ldap_publish import outbox, standing
 from ldap_publish.checking import Difference
 from ldap_publish.directory import Directory
+from ldap_publish.errors import StillConfigured
 from ldap_publish.publishing import Publisher
 from ldap_publish.status import DirectoryReport, report
 from signetry.house import House
@@ -80,10 +82,15 @@ def check(house: House, names: Sequence[str], progress: Progress | None = None) 
 
 
 def preview(house: House, names: Sequence[str], *, everything: bool, progress: Progress | None = None) -> Iterator[Difference]:
-    """Yield what the next upload would find different, of the entries that are owed or of all. Raises UnknownDirectory."""
+    """Yield what the next upload would find different, of the entries that are owed or of all. Raises UnknownDirectory.
+
+    A directory that is new, or configured otherwise than before, is owed all.
+    """
     for name in names:
+        with house.transactions.reading() as session:
+            is_noted = standing.is_noted(session, house.directories.named(name))
         with closing(house.directories.checker(name)) as checker:
-            yield from checker.differences(checker.everybody() if everything else checker.owed(), progress)
+            yield from checker.differences(checker.everybody() if everything or not is_noted else checker.owed(), progress)
 
 
 def reports(house: House, names: Sequence[str] | None = None, *, most: int = 100) -> list[DirectoryReport]:
@@ -91,6 +98,25 @@ def reports(house: House, names: Sequence[str] | None = None, *, most: int = 100
     with house.transactions.reading() as session:
         found = report(session, house.directories.configured, house.clock.now(), most=most)
     return [each for each in found if names is None or each.backlog.directory in names]
+
+
+def forget(house: House, name: str) -> int:
+    """Delete what is recorded of a directory that has left the settings; return how many values of ours it is left with.
+
+    Raises:
+        StillConfigured: the settings name it.
+        UnknownDirectory: nothing is recorded of it.
+    """
+    if name in house.directories.configured:
+        raise StillConfigured(f"the settings name the directory {name!r}: take its section out, and restart the service")
+    now = house.clock.now()
+
+    def act(session: Session) -> int:
+        left = standing.forget(session, name)
+        record(session, Event(house.actor, "directory.forgotten", f"directory:{name}", details={"values": left}), now=now)
+        return left
+
+    return house.transactions.write(act)
 
 
 def _owe_now(house: House, directories: Sequence[Directory], everything: bool, session: Session) -> None:  # noqa: FBT001 - for partial

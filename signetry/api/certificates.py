@@ -132,19 +132,17 @@ def list_all(
             holders=reach.holders,
         )
         found = selection.matching(session, criteria, now=now, limit=paging.one_more, before=before)
-        return paging.page(
-            found,
-            lambda certificate: (certificate.id,),
-            lambda certificate: CertificateListed.model_validate(certificate_view.summary(session, certificate)),
-        )
+        shown = certificate_view.summaries(session, found, reach)
+    return paging.page(shown, lambda listed: (listed["id"],), CertificateListed.model_validate)
 
 
 @routes.get("/{serial}")
 def show(serial: SerialNumber, caller: Annotated[Caller, requires(Permission.READ_CERTIFICATES)], here: Here) -> CertificateShown:
     """Show whose a certificate is, what it says, and what it is worth."""
     with here.transactions.reading() as session:
-        found = selection.by_serial(session, serial, now=here.now(), holders=reach_of(caller).holders)
-        return CertificateShown.model_validate(certificate_view.full(session, found))
+        reach = reach_of(caller)
+        found = selection.by_serial(session, serial, now=here.now(), holders=reach.holders)
+        return CertificateShown.model_validate(certificate_view.full(session, found, reach))
 
 
 @routes.get("/{serial}/pem", response_class=Pem)

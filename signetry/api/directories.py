@@ -16,7 +16,7 @@ from signetry.api.context import Here
 from signetry.api.fields import NAME
 from signetry.api.models import Shown, with_examples
 from signetry.api.paging import InPages, InvalidCursor, Page
-from signetry.api.routing import router
+from signetry.api.routing import LENGTHY, router
 from signetry.api.security import Caller, requires
 from signetry.house import House
 
@@ -152,6 +152,15 @@ class DifferenceShown(Shown):
         )
 
 
+class Forgotten(Shown):
+    """A directory of which nothing is recorded any more."""
+
+    model_config = with_examples({"name": "old", "values_left": 214})
+
+    name: str
+    values_left: Annotated[int, Field(description="How many values of ours stand there still.")]
+
+
 @routes.get("")
 def list_all(
     _caller: Annotated[Caller, requires(Permission.READ_DIRECTORIES)], here: Here, paging: InPages
@@ -188,7 +197,13 @@ def publish(
     return _shown(caller.house, directory)
 
 
-@routes.get("/{directory}/differences")
+@routes.delete("/{directory}")
+def forget(directory: DirectoryName, caller: Annotated[Caller, requires(Permission.PUBLISH_TO_DIRECTORIES)]) -> Forgotten:
+    """Forget a directory that the settings do not name any more. What was published there stays there."""
+    return Forgotten(name=directory, values_left=directories.forget(caller.house, directory))
+
+
+@routes.get("/{directory}/differences", dependencies=[LENGTHY])
 def check(
     directory: DirectoryName,
     _caller: Annotated[Caller, requires(Permission.READ_DIRECTORIES)],

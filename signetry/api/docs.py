@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 from swagger_ui_bundle import swagger_ui_path
 
@@ -84,7 +85,7 @@ def routes(document: Callable[[], dict[str, Any]]) -> list[BaseRoute]:
     def file(request: Request) -> Response:
         name = request.path_params["name"]
         if name not in _FILES:
-            return JSONResponse({"status": 404, "detail": "Not Found"}, 404, media_type="application/problem+json")
+            raise HTTPException(404)
         return Response(swagger_ui_path.joinpath(name).read_bytes(), headers=_HEADERS, media_type=_FILES[name])
 
     def problems(_request: Request) -> Response:
@@ -93,6 +94,7 @@ def routes(document: Callable[[], dict[str, Any]]) -> list[BaseRoute]:
     return [
         Route("/api/openapi.json", openapi),
         Route(_PATH, page),
+        Route(f"{_PATH}/", page),
         Route(f"{_PATH}/start.js", start),
         Route(f"{_PATH}/openapi.json", openapi_3_0),
         Route(f"{_PATH}/{{name}}", file),

@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from ca.export import ChainFormat
-from signetry.api.routing import body_at_most
+from signetry.api.routing import LENGTHY, body_at_most
 
 CSV_AT_MOST = 20 << 20
 _CSV = "text/csv"
@@ -59,9 +59,9 @@ CsvFile = Annotated[bytes, Depends(_csv)]
 
 
 def csv_upload(example: str) -> dict[str, Any]:
-    """Return what a route that takes a ``CsvFile`` says of itself: its bound, and its documentation with an example."""
+    """Return what a route that takes a ``CsvFile`` says of itself: its bounds, and its documentation with an example."""
     content = {_CSV: {"schema": {"type": "string"}, "examples": {"file": {"value": example}}}}
     return {
-        "dependencies": [body_at_most(CSV_AT_MOST)],
+        "dependencies": [body_at_most(CSV_AT_MOST), LENGTHY],
         "openapi_extra": {"requestBody": {"required": True, "content": content}},
     }

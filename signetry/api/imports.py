@@ -24,6 +24,7 @@ from signetry.api.security import Caller, requires
 routes = router("/imports", "Imports")
 
 # Each row is an act of its own with its place on the record: more would hold the request for minutes.
+MOST_PERSONS = 50_000
 MOST_REVOCATIONS = 10_000
 
 _PERSONS = (
@@ -110,10 +111,10 @@ def import_persons(
 ) -> ImportReport:
     """Add and change persons from a CSV file; importing it again does nothing.
 
-    The first line names the columns: `upn` and `email`, and any of `aliases` (parted by `;`), `name`, `given_name`,
-    `middle_name`, `surname`, `account_name`, `domain`, `employee_code`, `sid`, `language`, `active`. A row whose UPN is
-    recorded changes that person: an empty cell empties the field, an absent column leaves it. A row that is refused is
-    listed and stops no other.
+    Up to 50,000 rows; `signetry person import` takes more. The first line names the columns: `upn` and `email`, and any of
+    `aliases` (parted by `;`), `name`, `given_name`, `middle_name`, `surname`, `account_name`, `domain`, `employee_code`, `sid`,
+    `language`, `active`. A row whose UPN is recorded changes that person: an empty cell empties the field, an absent column
+    leaves it. A row that is refused is listed and stops no other.
     """
     house = caller.house
     importing = PersonImport(
@@ -123,6 +124,7 @@ def import_persons(
         encoding=encoding,
         dry_run=dry_run,
         listeners=house.person_listeners,
+        most_rows=MOST_PERSONS,
     )
     return ImportReport.model_validate(importing.run(io.BytesIO(file)))
 

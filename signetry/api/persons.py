@@ -171,9 +171,13 @@ def list_all(
     group: Annotated[str | None, Query(max_length=100, description="Only members of this group.")] = None,
     active: OnlyActive = None,
 ) -> Page[PersonShown]:
-    """List persons in the order of their UPNs."""
+    """List persons in the order of their UPNs. To ask for a group takes a role that may read groups."""
     (after,) = paging.after(str) or ("",)
-    wanted = PersonFilter(text=text, active=active, group=group, within=caller.scope.group if caller.scope else None)
+    within = caller.scope.group if caller.scope else None
+    if group not in (None, within):
+        # Else the filter would tell who is in it.
+        caller.require(Permission.READ_GROUPS)
+    wanted = PersonFilter(text=text, active=active, group=group, within=within)
     with here.transactions.reading() as session:
         found = list_persons(session, wanted, after=after, limit=paging.one_more)
     return paging.page(found, lambda person: (person.upn,), PersonShown.model_validate)

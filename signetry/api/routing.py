@@ -7,6 +7,8 @@ from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from anyio import CapacityLimiter
+from anyio.lowlevel import RunVar
 from fastapi import Depends
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, APIRouter
@@ -20,6 +22,8 @@ from foundation.errors import BadRequest
 from signetry.api.security import Requirement, admit, requirements
 
 BODY_AT_MOST = 1 << 20
+# Of the threads of a process, which answer phones as well, these many at most wait for a directory or work through a file.
+LENGTHY_AT_ONCE = 2
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -41,6 +45,18 @@ def body_at_most(most: int) -> Any:  # noqa: ANN401 - what a route's ``dependenc
     return Depends(_BodyBound(most))
 
 
+class _Lengthy:
+    async def __call__(self) -> None:
+        """Do nothing: the route sees that it is there."""
+
+
+# The dependency of a route whose handler may take many seconds: a few of them run at a time, the others wait without a thread.
+LENGTHY = Depends(_Lengthy())
+
+# Of each event loop its own: anyio's primitives belong to one.
+_LENGTHY_ONES: RunVar[CapacityLimiter] = RunVar("signetry lengthy requests")
+
+
 class ApiRoute(APIRoute):
     """A route that asks for exactly one permission."""
 
@@ -51,15 +67,27 @@ class ApiRoute(APIRoute):
         bound = next((found.most for found in _calls(self.dependant) if isinstance(found, _BodyBound)), BODY_AT_MOST)
         known = frozenset(_query_names(self.dependant))
         takes_json = self.body_field is not None
+        is_lengthy = self.is_lengthy
 
         async def guarded(request: Request) -> Response:
             await run_in_threadpool(admit, request, requirement.permission)
             _check_query(request, known)
             if takes_json:
                 _require_json(request)
-            return await handler(Request(request.scope, _bounded(request, bound)))
+            asked = Request(request.scope, _bounded(request, bound))
+            if not is_lengthy:
+                return await handler(asked)
+            # Before the turn comes: who sends slowly keeps nobody waiting.
+            await asked.body()
+            async with _lengthy_ones():
+                return await handler(asked)
 
         return guarded
+
+    @property
+    def is_lengthy(self) -> bool:
+        """Whether it waits its turn, see ``LENGTHY``."""
+        return any(isinstance(found, _Lengthy) for found in _calls(self.dependant))
 
     @property
     def requirement(self) -> Requirement:
@@ -73,6 +101,14 @@ class ApiRoute(APIRoute):
 def router(prefix: str, tag: str) -> APIRouter:
     """Return a router for a resource: its paths begin with ``prefix``, and the documentation shows them under ``tag``."""
     return APIRouter(prefix=prefix, tags=[tag], route_class=ApiRoute)
+
+
+def _lengthy_ones() -> CapacityLimiter:
+    try:
+        return _LENGTHY_ONES.get()
+    except LookupError:
+        _LENGTHY_ONES.set(limiter := CapacityLimiter(LENGTHY_AT_ONCE))
+        return limiter
 
 
 def _calls(dependant: Dependant) -> Iterator[object]:

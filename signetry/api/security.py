@@ -68,6 +68,12 @@ class Caller:
         """Say whether the caller's role has ``permission``."""
         return permission in PERMISSIONS[self.role]
 
+    def require(self, permission: Permission) -> None:
+        """Return if the caller's role has ``permission``. Raises RoleRefused."""
+        if not self.may(permission):
+            allowed = ", ".join(roles_with(permission))
+            raise RoleRefused(f"a token of role {self.role} may not do this; it takes one of: {allowed}")
+
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
@@ -108,10 +114,9 @@ def admit(request: Request, permission: Permission) -> None:
         token = tokens.authenticate(session, presented, now=now)
     _, _, secret = presented.split("_", 2)
     actor = Actor(f"token:{token.id}:{token.name}", origin=request.client.host if request.client else "")
-    request.scope[CALLER] = Caller(token, here.house.acting_as(actor), secret)
-    if permission not in PERMISSIONS[token.role]:
-        allowed = ", ".join(roles_with(permission))
-        raise RoleRefused(f"a token of role {token.role} may not do this; it takes one of: {allowed}")
+    caller = Caller(token, here.house.acting_as(actor), secret)
+    request.scope[CALLER] = caller
+    caller.require(permission)
 
 
 def _presented(request: Request) -> str:

@@ -66,7 +66,7 @@ def list_(
             expiring_before=now + parse_duration(expiring) if expiring else None,
         )
         found = selection.matching(session, criteria, now=now, limit=limit, offset=(page - 1) * limit)
-        rows = [certificate_view.summary(session, certificate) for certificate in found]
+        rows = certificate_view.summaries(session, found)
     emit_rows(rows, _LISTED, as_json=as_json)
 
 

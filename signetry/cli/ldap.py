@@ -94,6 +94,19 @@ def check(*, directory: Named = None, as_json: JsonFlag = False) -> None:
         typer.echo("no differences")
 
 
+@app.command()
+def forget(name: Annotated[str, typer.Argument(metavar="NAME")], *, as_json: JsonFlag = False) -> None:
+    """Forget a directory that the settings do not name any more. What was published there stays there.
+
+    Example: signetry ldap forget old
+    """
+    left = directories.forget(open_house(), name)
+    if as_json:
+        emit_json({"directory": name, "values_left": left})
+    else:
+        typer.echo(f"forgotten; values of ours that are left in {name}: {left}")
+
+
 def _reports(house: House, name: str | None) -> Sequence[DirectoryReport]:
     recorded = directories.reports(house)
     if name is None:

@@ -19,19 +19,28 @@ NOT_TRIED = "^/tokens/.*/revoke$"
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service with everything in its log, two persons and a group."""
+    """A service with everything in its log."""
     service = Service(tmp_path_factory.mktemp("api"))
     service.environment["SIGNETRY_LOG_LEVEL"] = "debug"
     service.init("--ca-key", "p256")
-    for name in ("olga", "rita", "taro"):
-        service.add_person(name)
-    service.signetry("group", "add", "phones")
-    service.signetry("group", "add-member", "phones", "taro@example.com")
     service.start()
     try:
         yield service
     finally:
         service.stop()
+
+
+@pytest.fixture(scope="module")
+def admin(served: Service) -> Path:
+    """The header file of an administrator, who has recorded three persons and a group with one of them in it."""
+    header = header_file(served, make_token(served, "admin"), "admin.header")
+    for name in ("olga", "rita", "taro"):
+        address = f"{name}@example.com"
+        assert post(served, header, "/persons", {"upn": address, "email": address})[0] == 201
+    assert post(served, header, "/groups", {"name": "phones"})[0] == 201
+    member = url(served, "/v1/groups/phones/members/taro@example.com")
+    assert curl(served, "-X", "PUT", member, header=header)[0] == 200
+    return header
 
 
 def url(service: Service, path: str = "") -> str:
@@ -42,9 +51,9 @@ def make_token(service: Service, role: str, *options: str) -> str:
     return service.signetry("token", "create", "--role", role, "--name", role, *options).strip()
 
 
-def header_file(service: Service, token: str) -> Path:
+def header_file(service: Service, token: str, name: str = "token.header") -> Path:
     """Write the file that ``curl -H @FILE`` reads, as docs/api.md says."""
-    path = service.home / "token.header"
+    path = service.home / name
     path.touch(mode=0o600)
     path.write_text(f"Authorization: Bearer {token}\n")
     return path
@@ -59,32 +68,38 @@ def curl(service: Service, *arguments: str, header: Path | None = None) -> tuple
     return int(status), json.loads(body)
 
 
-def test_a_token_opens_the_api(served: Service) -> None:
-    header = header_file(served, make_token(served, "admin"))
+def post(service: Service, header: Path, path: str, body: object, *options: str) -> tuple[int, Any]:
+    """Send a JSON document; return the status and the answer's document."""
+    arguments = ("-H", "Content-Type: application/json", "-d", json.dumps(body), *options)
+    return curl(service, *arguments, url(service, f"/v1{path}"), header=header)
+
+
+def test_a_token_opens_the_api(served: Service, admin: Path) -> None:
     assert curl(served, url(served, "/v1/whoami"))[0] == 401
-    status, myself = curl(served, url(served, "/v1/whoami"), header=header)
+    status, myself = curl(served, url(served, "/v1/whoami"), header=admin)
     assert (status, myself["role"]) == (200, "admin")
-    body = json.dumps({"person": "taro@example.com"})
-    arguments = ("-H", "Content-Type: application/json", "-H", "Idempotency-Key: one", "-d", body, url(served, "/v1/challenges"))
-    first, second = (curl(served, *arguments, header=header) for _ in range(2))
+    body = {"person": "taro@example.com"}
+    first, second = (post(served, admin, "/challenges", body, "-H", "Idempotency-Key: one") for _ in range(2))
     assert first[0] == 201
     assert first == second
 
 
-def test_what_is_revoked_at_the_command_line_is_closed_at_once(served: Service) -> None:
-    header = header_file(served, make_token(served, "auditor"))
-    number = curl(served, url(served, "/v1/whoami"), header=header)[1]["id"]
-    served.signetry("token", "revoke", str(number))
+def test_what_is_revoked_at_the_command_line_is_closed_at_once(served: Service, admin: Path) -> None:
+    _, made = post(served, admin, "/tokens", {"name": "auditor", "role": "auditor"})
+    header = header_file(served, made["token"])
+    assert curl(served, url(served, "/v1/whoami"), header=header)[0] == 200
+    served.signetry("token", "revoke", str(made["id"]))
     assert curl(served, url(served, "/v1/whoami"), header=header)[0] == 401
 
 
-def test_the_commands_of_the_documentation_work(served: Service, tmp_path: Path) -> None:
+def test_the_commands_of_the_documentation_work(served: Service, admin: Path, tmp_path: Path) -> None:
+    _, lost = post(served, admin, "/tokens", {"name": "lost", "role": "auditor"})
     text = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
     script = "\n".join(re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
     for documented, here in (
         ("https://127.0.0.1:8443", url(served).removesuffix("/api")),
         ("var/tls", f"{served.home}/tls"),
-        ("revoke 7", "revoke 1"),
+        ("revoke 7", f"revoke {lost['id']}"),
         ("curl -sS", "curl -sSf"),
     ):
         assert documented in script
@@ -172,11 +187,12 @@ positive_data_acceptance.enabled = false
 
 
 EVERYTHING = ("--phases", "examples,coverage,fuzzing,stateful")
-# Those who only read reach few operations; what the rest tells them is the same for every request.
+# What is wrong with a request, an officer is told by what tells an administrator; an MDM's token has answers of its own.
+WITHOUT_COVERAGE = ("--phases", "examples,fuzzing,stateful")
 READING = ("--phases", "fuzzing,stateful")
 ROLES = {
     "admin": ("--max-examples", "5", *EVERYTHING),
-    "officer": ("--max-examples", "2", *EVERYTHING),
+    "officer": ("--max-examples", "2", *WITHOUT_COVERAGE),
     "recovery": ("--max-examples", "2", *READING),
     "auditor": ("--max-examples", "2", *READING),
     "mdm": ("--max-examples", "2", *EVERYTHING),
@@ -184,22 +200,32 @@ ROLES = {
 
 
 @pytest.fixture(scope="module")
-def tokens(served: Service) -> dict[str, str]:
+def tokens(served: Service, admin: Path) -> dict[str, str]:
     """A token of each role, made before anything is tried out on what they stand on."""
-    made = {
-        "admin": make_token(served, "admin"),
-        "officer": make_token(served, "officer", "--upn", "olga@example.com"),
-        "auditor": make_token(served, "auditor"),
-        "mdm": make_token(served, "mdm", "--endpoint", "default", "--profile", "identity", "--group", "phones"),
-    }
-    # Whoever makes officers makes no recovery agents: this one is made by an administrator of their own.
-    body = json.dumps({"name": "rita", "role": "recovery", "upn": "rita@example.com"})
-    arguments = ("-H", "Content-Type: application/json", "-d", body, url(served, "/v1/tokens"))
-    _, answer = curl(served, *arguments, header=header_file(served, made["admin"]))
-    return made | {"recovery": answer["token"]}
+    orders: tuple[dict[str, Any], ...] = (
+        {"role": "admin"},
+        {"role": "recovery", "upn": "rita@example.com"},
+        {"role": "auditor"},
+        {"role": "mdm", "endpoints": ["default"], "profiles": ["identity"], "group": "phones"},
+    )
+    made = {order["role"]: post(served, admin, "/tokens", {"name": "tried", **order})[1]["token"] for order in orders}
+    # Whoever makes recovery agents makes no officers: this one is made by another administrator.
+    return made | {"officer": make_token(served, "officer", "--upn", "olga@example.com")}
+
+
+def operations(service: Service, role: str) -> str:
+    """Return the pattern of the operations that ``role`` may use.
+
+    The others answer it before anything of the request is read, each with the same 403: test_roles.py asks them all.
+    """
+    _, document = curl(service, url(service, "/openapi.json"))
+    found = (operation for path in document["paths"].values() for operation in path.values())
+    names = [operation["operationId"] for operation in found if role in operation["x-roles"]]
+    return f"^({'|'.join(names)})$"
 
 
 @pytest.mark.parametrize("role", ROLES)
 def test_schemathesis_finds_nothing(served: Service, tokens: dict[str, str], tmp_path: Path, role: str) -> None:
-    done = schemathesis(served, tmp_path, tokens[role], *ROLES[role])
+    only = ("--include-operation-id-regex", operations(served, role))
+    done = schemathesis(served, tmp_path, tokens[role], *only, *ROLES[role])
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr

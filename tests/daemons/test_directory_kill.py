@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from foundation.due import LEASE
 from tests.daemons.directories.directory import Directory, Site
 from tests.daemons.directories.killed_worker import work_until_killed
-from tests.daemons.directories.office import Issued, Office, opened_office
+from tests.daemons.directories.office import Issued, Office, made, opened_office
 from tests.daemons.directories.tls import TestAuthority
 
 KILLS = 30
@@ -73,9 +73,10 @@ def test_a_worker_killed_between_any_two_operations_leaves_nothing_that_the_next
         dn = site.add_person(name)
         site.add_values(dn, certificate, foreign["userCertificate"])
         site.add_values(dn, smime, foreign["userSMIMECertificate"])
-    home = tmp_path / "home"
     # A lease that nobody settled lapses after 30 seconds: instead of waiting for that, the office began so much earlier.
-    with opened_office(home, site.settings(smime_attribute="certs-only"), age=timedelta(hours=1)) as office:
+    age = timedelta(hours=1)
+    home = made(tmp_path / "home", age=age)
+    with opened_office(home, site.settings(smime_attribute="certs-only"), age=age) as office:
         staff = Staff(office, site, foreign)
         killed, operation = 0, 0
         while killed < KILLS:

@@ -1,7 +1,6 @@
 """What stands in a real directory after each thing that can happen to a certificate, an entry, a right or a schema."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -14,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from ca.revocation import RevocationReason
 from crl import publication
 from tests.daemons.directories.directory import Directory, Site
-from tests.daemons.directories.office import Office, opened_office
+from tests.daemons.directories.office import Office
 from tests.daemons.directories.openldap import running_openldap
 from tests.daemons.directories.samba import Samba
 from tests.daemons.directories.tls import TestAuthority
@@ -22,35 +21,6 @@ from tests.daemons.directories.tls import TestAuthority
 OpenOffice = Callable[..., Office]
 # More than the longest wait after a few failures.
 _LATER = timedelta(minutes=10)
-
-
-@pytest.fixture
-def site(directory: Directory) -> Site:
-    """A part of the directory for this test alone."""
-    return directory.site(f"t{uuid4().hex[:12]}")
-
-
-@pytest.fixture
-def open_office(tmp_path: Path) -> Iterator[OpenOffice]:
-    """Opens an authority with the settings given."""
-    with ExitStack() as stack:
-        yield lambda *settings: stack.enter_context(opened_office(tmp_path / "home", "".join(settings)))
-
-
-@pytest.fixture
-def office(open_office: OpenOffice, site: Site) -> Office:
-    """An authority that publishes to the site."""
-    return open_office(site.settings())
-
-
-@pytest.fixture
-def foreign(tmp_path: Path) -> bytes:
-    """A certificate of somebody else's, in DER."""
-    return der_of(TestAuthority(tmp_path / "foreign").file)
-
-
-def der_of(path: Path) -> bytes:
-    return x509.load_pem_x509_certificate(path.read_bytes()).public_bytes(Encoding.DER)
 
 
 def binary(site: Site, attribute: str) -> str:

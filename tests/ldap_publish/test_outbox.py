@@ -1,10 +1,17 @@
 """The outbox: what is owed, in whose transaction, claimed once; both databases."""
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
+from threading import Barrier
 
 import pytest
+from sqlalchemy import URL
+from sqlmodel import Session
 
+from ca.issuance import IssuingAuthority
 from ca.profiles import IDENTITY
 from foundation.transactions import Transactions
 from ldap_publish import outbox, standing
@@ -12,6 +19,8 @@ from ldap_publish.outbox import Settlement, Subject
 from ldap_publish.publishing import Batch
 from ldap_publish.records import SubjectKind
 from ldap_publish.status import Condition, backlog, report
+from signetry.database import Database
+from tests.clocks import ManualClock
 from tests.ldap_publish.world import AUTHORITIES, World, directory_of
 
 ALICE, BOB = Subject(SubjectKind.PERSON, 7), Subject(SubjectKind.PERSON, 8)
@@ -138,3 +147,32 @@ def test_a_directory_that_leaves_the_settings_stays_in_the_report(world: World) 
         assert backlog(session, world.clock.now())[0].pending == 1
     assert (found.condition, found.kind, found.backlog.pending) == (Condition.NOT_CONFIGURED, None, 1)
     assert [(each.backlog.directory, str(each.condition)) for each in new] == [("main", "not-configured"), ("other", "new")]
+
+
+def test_acts_that_owe_the_same_persons_in_another_order_both_come_to_their_end(
+    postgresql_url: URL, root: IssuingAuthority, issuing: IssuingAuthority
+) -> None:
+    """As a worker that settles a batch, or a process that enrols others: PostgreSQL ends one of the two, and it is repeated."""
+    with closing(Database(postgresql_url)) as store, closing(Database(postgresql_url)) as beside:
+        world = World(store, ManualClock(), root, issuing)
+        world.note()
+        for subject in (ALICE, BOB):
+            world.owe(subject)
+        both_have_one = Barrier(2)
+        runs: list[Subject] = []
+
+        def act(first: Subject, second: Subject, session: Session) -> None:
+            runs.append(first)
+            outbox.owe(session, ["main"], first, world.clock.now())
+            if runs.count(first) == 1:
+                both_have_one.wait(10)
+            outbox.owe(session, ["main"], second, world.clock.now())
+
+        with ThreadPoolExecutor(2) as threads:
+            ends = [
+                threads.submit(store.write, partial(act, ALICE, BOB)),
+                threads.submit(beside.write, partial(act, BOB, ALICE)),
+            ]
+            assert [end.result(30) for end in ends] == [None, None]
+        assert len(runs) == 3
+        assert {each.revision for each in claim(world)} == {2}

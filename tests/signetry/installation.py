@@ -4,10 +4,11 @@ import json
 import logging
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +48,8 @@ class Commands:
 
     def run(self, *arguments: object) -> Done:
         """Run a command, whatever becomes of it."""
-        self._monkeypatch.setattr(sys, "argv", ["signetry", *map(str, arguments)])
         self._capsys.readouterr()
-        status = 0
-        with _logging_kept():
-            try:
-                main()
-            except SystemExit as end:
-                status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        status = _run(self._monkeypatch, arguments)
         written = self._capsys.readouterr()
         return Done(status, written.out, written.err)
 
@@ -76,6 +71,22 @@ class Commands:
         assert "Traceback" not in done.stderr
         (reason,) = done.stderr.splitlines()
         return reason
+
+
+def run_command(*arguments: object) -> Done:
+    """Run a command as ``Commands`` does, where there are no fixtures."""
+    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err, pytest.MonkeyPatch.context() as patch:
+        return Done(_run(patch, arguments), out.getvalue(), err.getvalue())
+
+
+def _run(monkeypatch: pytest.MonkeyPatch, arguments: Sequence[object]) -> int:
+    monkeypatch.setattr(sys, "argv", ["signetry", *map(str, arguments)])
+    with _logging_kept():
+        try:
+            main()
+        except SystemExit as end:
+            return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
 
 
 @contextmanager

@@ -62,7 +62,14 @@ def test_readyz_gives_every_reason(build: Builder) -> None:
 
 def test_an_unknown_path_is_a_plain_json_404(build: Builder) -> None:
     answer = TestClient(build(parts())).get("/docs")
-    assert (answer.status_code, answer.json()) == (404, {"status": 404, "detail": "Not Found"})
+    title = {"type": "about:blank", "title": "Not Found"}
+    assert (answer.status_code, answer.json()) == (404, {**title, "status": 404, "detail": "Not Found", "instance": "/docs"})
+
+
+def test_administrators_are_led_to_no_other_host() -> None:
+    client = TestClient(admin_app(parts(refusing(NotFound("a")))), headers={"Host": "elsewhere.example"})
+    answer = client.get("/refusing/", follow_redirects=False)
+    assert (answer.status_code, answer.headers.get("location")) == (404, None)
 
 
 def test_a_wrong_method_is_told_the_right_ones(build: Builder) -> None:
@@ -83,7 +90,7 @@ def test_a_refusal_has_its_categorys_status_and_its_message(build: Builder, erro
 def test_a_defect_shows_nothing_but_a_log_reference(build: Builder) -> None:
     answer = TestClient(build(parts(refusing(LookupError("/secret/path"))))).get("/refusing")
     assert answer.status_code == 500
-    assert set(answer.json()) == {"status", "detail", "reference"}
+    assert set(answer.json()) == {"type", "title", "status", "detail", "instance", "reference"}
     assert "secret" not in answer.text
 
 

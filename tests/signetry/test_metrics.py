@@ -325,8 +325,11 @@ def test_the_ends_of_the_services_own_certificates_are_told(house: House) -> Non
     assert value(found, name, kind="tls", name="listeners") > house.clock.now().timestamp()
 
 
-def test_a_tls_certificate_that_cannot_be_read_is_left_out(house: House) -> None:
-    (house.settings.home / "tls" / "server.pem").write_bytes(b"not a certificate")
+@pytest.mark.parametrize("content", [b"not a certificate", None], ids=["damaged", "of another key"])
+def test_a_tls_pair_that_cannot_be_served_is_left_out(house: House, content: bytes | None) -> None:
+    # The listeners keep the one before, and the alert is the want of a number.
+    folder = house.settings.home / "tls"
+    (folder / "server.pem").write_bytes(content or (folder / "root.pem").read_bytes())
     found = state(house)["signetry_certificate_not_after_timestamp_seconds"]
     assert {sample.labels["kind"] for sample in found.samples} == {"authority", "ra"}
 

@@ -166,6 +166,14 @@ def test_a_file_without_a_certificate_is_refused(tmp_path: Path, clock: ManualCl
         tls.ensure(settings, clock)
 
 
+def test_a_chain_is_not_cut_off_in_silence(tmp_path: Path, clock: ManualClock, ec_key: Key) -> None:
+    settings = operators(tmp_path, ec_key, clock)
+    pem = (tmp_path / "own.pem").read_bytes()
+    (tmp_path / "own.pem").write_bytes(pem * (64 * 1024 // len(pem) + 1))
+    with pytest.raises(ConfigurationError, match=r"tls_certificate: .* is larger than 65536 bytes"):
+        tls.ensure(settings, clock)
+
+
 def test_no_client_certificate_is_asked_for(settings: Settings, clock: ManualClock) -> None:
     context = ServerTls(tls.ensure(settings, clock), clock).context
     assert context.verify_mode is ssl.CERT_NONE

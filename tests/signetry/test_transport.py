@@ -25,6 +25,10 @@ HSTS = "strict-transport-security"
         ("pki.example.com", False),
         ("PKI.example.com:8444", False),
         ("pki.example.com.", False),
+        # They would refuse whatever else runs on the machine.
+        ("localhost:8443", False),
+        ("signetry.localhost:8443", False),
+        ("localhost.example.com", True),
         ("", False),
         ("[broken", False),
     ],

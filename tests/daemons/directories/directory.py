@@ -63,12 +63,16 @@ class Directory(ABC):
     @property
     def url(self) -> str:
         """Where it listens, with StartTLS on offer."""
-        return f"ldap://{self.host}:{self.port}"
+        return f"ldap://{self._authority}:{self.port}"
 
     @property
     def tls_url(self) -> str:
         """Where it listens for TLS from the first byte."""
-        return f"ldaps://{self.host}:{self.tls_port}"
+        return f"ldaps://{self._authority}:{self.tls_port}"
+
+    @property
+    def _authority(self) -> str:
+        return f"[{self.host}]" if ":" in self.host else self.host
 
     @property
     def log(self) -> str:
@@ -127,29 +131,30 @@ class Directory(ABC):
 
     def modify(self, ldif: str) -> None:
         """Apply LDIF as administrator; a record without ``changetype`` is an addition."""
-        done = self._tool("ldapmodify", "-a", text=ldif)
+        done = self.tool("ldapmodify", "-a", text=ldif)
         assert done.returncode == 0, f"{done.stderr}\n{ldif}"
 
     def values(self, dn: str, attribute: str) -> list[bytes]:
         """Return the values of an attribute, whatever its option, in the server's order; none where the entry is missing."""
-        done = self._tool("ldapsearch", "-LLL", "-o", "ldif-wrap=no", "-b", dn, "-s", "base", "(objectClass=*)", attribute)
+        done = self.tool("ldapsearch", "-LLL", "-o", "ldif-wrap=no", "-b", dn, "-s", "base", "(objectClass=*)", attribute)
         assert done.returncode in {0, _NO_SUCH_OBJECT}, done.stderr
         return [value for name, value in _ldif_lines(done.stdout) if name.split(";")[0].lower() == attribute.lower()]
 
     def entries(self, base: str, search: str = "(objectClass=*)") -> list[str]:
         """Return the DNs of the entries below ``base`` that meet a filter."""
-        done = self._tool("ldapsearch", "-LLL", "-o", "ldif-wrap=no", "-b", base, "-s", "sub", search, "1.1")
+        done = self.tool("ldapsearch", "-LLL", "-o", "ldif-wrap=no", "-b", base, "-s", "sub", search, "1.1")
         assert done.returncode in {0, _NO_SUCH_OBJECT}, done.stderr
         return [value.decode() for name, value in _ldif_lines(done.stdout) if name == "dn"]
 
-    def _tool(self, tool: str, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
+    def tool(self, tool: str, *arguments: str, text: str = "", dn: str = "") -> subprocess.CompletedProcess[str]:
+        """Run one of OpenLDAP's tools as the administrator, or as the account ``dn``."""
         command = [
             tool,
             "-x",
             "-H",
             self.administrator_url,
             "-D",
-            self.administrator.dn,
+            dn or self.administrator.dn,
             "-y",
             str(self.password_file),
             *arguments,
@@ -207,10 +212,35 @@ class Site:
         self.directory.modify(f"dn: {self.dn(name)}\n{self.directory.person_ldif(name, mail or f'{name}@example.com')}")
         return self.dn(name)
 
+    def add_people(self, names: Iterable[str]) -> None:
+        """Add many persons at once."""
+        persons = {name: self.directory.person_ldif(name, f"{name}@example.com") for name in names}
+        self.directory.modify("\n".join(f"dn: {self.dn(name)}\n{ldif}" for name, ldif in persons.items()))
+
     def add_values(self, dn: str, attribute: str, values: Iterable[bytes]) -> None:
         """Add values as administrator: somebody else's, as far as the service is concerned."""
         encoded = "".join(f"{attribute}:: {base64.b64encode(value).decode()}\n" for value in values)
         self.directory.modify(f"dn: {dn}\nchangetype: modify\nadd: {attribute}\n{encoded}")
+
+    def everybodys_certificates(self) -> dict[str, list[bytes]]:
+        """Return what stands in the ``userCertificate`` of every person of the site, by DN in lower case."""
+        done = self.directory.tool(
+            "ldapsearch", "-LLL", "-o", "ldif-wrap=no", "-b", self.people, "(objectClass=person)", "userCertificate"
+        )
+        assert done.returncode == 0, done.stderr
+        found: dict[str, list[bytes]] = {}
+        values: list[bytes] = []
+        for name, value in _ldif_lines(done.stdout):
+            if name == "dn":
+                values = found.setdefault(value.decode().lower(), [])
+            elif name.split(";")[0].lower() == "usercertificate":
+                values.append(value)
+        return found
+
+    def replace_values(self, dn: str, attribute: str, values: Iterable[bytes]) -> None:
+        """Replace an attribute's values as administrator."""
+        encoded = "".join(f"{attribute}:: {base64.b64encode(value).decode()}\n" for value in values)
+        self.directory.modify(f"dn: {dn}\nchangetype: modify\nreplace: {attribute}\n{encoded}")
 
     def certificates(self, name: str = "alice") -> list[bytes]:
         """Return what stands in a person's ``userCertificate``."""

@@ -1,13 +1,10 @@
 """An authority in the test's own process, under a clock of the test's, that publishes to real directories."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +24,6 @@ from tests.clocks import ManualClock
 from tests.signetry import installation
 
 _ROUNDS = 200
-_COMMAND_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +135,9 @@ class Office:
             publisher.close()
 
     def json(self, *arguments: str, succeeds: bool = True) -> Any:  # noqa: ANN401 - whatever the command prints
-        """Run ``signetry … --json`` as a process of its own, under the real clock, and return its document."""
-        environment = {**os.environ, "SIGNETRY_HOME": str(self.house.settings.home)}
-        command = [str(Path(sys.executable).parent / "signetry"), *arguments, "--json"]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=_COMMAND_SECONDS)
-        assert (done.returncode == 0) == succeeds, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        """Run ``signetry … --json`` in this process, under the real clock, and return its document."""
+        done = installation.run_command(*arguments, "--json")
+        assert (done.status == 0) == succeeds, done
         return json.loads(done.stdout)
 
     def status(self, name: str = "main") -> Any:  # noqa: ANN401 - a JSON object
@@ -152,16 +146,23 @@ class Office:
         return found
 
 
+def made(home: Path, *, age: timedelta = timedelta(0)) -> Path:
+    """Make an installation with P-256 authorities in ``home``, ``age`` ago; return it."""
+    began = datetime.now(UTC) - age
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SIGNETRY_HOME", str(home))
+        patch.setattr(SystemClock, "now", lambda _: began)
+        installation.make(home)
+    return home
+
+
 @contextmanager
 def opened_office(home: Path, configuration: str, *, age: timedelta = timedelta(0)) -> Iterator[Office]:
-    """Make an installation in ``home`` with P-256 authorities, ``age`` ago, and open it, its clock at that time."""
+    """Open the installation in ``home``, with more in its settings, under a clock that begins ``age`` ago."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SIGNETRY_HOME", str(home))
         clock = installation.clock_of_today()
         clock.advance(-age)
-        with patch.context() as in_the_past:
-            in_the_past.setattr(SystemClock, "now", lambda _: clock.now())
-            installation.make(home)
         with (home / "signetry.toml").open("a") as file:
             file.write(configuration)
         with installation.opened(clock) as house:

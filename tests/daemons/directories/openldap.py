@@ -61,8 +61,9 @@ class OpenLdap(Directory):
         start_tls: bool = True,
         durable: bool = False,
         audited: bool = True,
+        host: str = "127.0.0.1",
     ) -> None:
-        super().__init__(folder, tls, host="127.0.0.1", port=free_port(), tls_port=free_port())
+        super().__init__(folder, tls, host=host, port=free_port(), tls_port=free_port())
         self._start_tls = start_tls
         self._has_persons = "inetorgperson" in schemas
         published = _PUBLISHED if self._has_persons else "userCertificate"
@@ -116,9 +117,10 @@ def running_openldap(
     start_tls: bool = True,
     durable: bool = False,
     audited: bool = True,
+    host: str = "127.0.0.1",
 ) -> Iterator[OpenLdap]:
     """Run a slapd while the block runs."""
-    server = OpenLdap(folder, tls, schemas=schemas, start_tls=start_tls, durable=durable, audited=audited)
+    server = OpenLdap(folder, tls, schemas=schemas, start_tls=start_tls, durable=durable, audited=audited, host=host)
     server.start()
     try:
         server.furnish()

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from sqlalchemy import Engine, event
 
 from signetry.access.roles import Role
 from tests.signetry.api.conftest import Api
@@ -36,6 +37,29 @@ def test_certificates_are_listed_newest_first_filtered_and_in_pages(api: Api) ->
     # What is issued meanwhile stands before the first page.
     issue(api, ALICE)
     assert serials(api, f"?person={ALICE}&limit=1&after={first['next']}") == [old]
+
+
+def test_a_longer_list_takes_no_more_statements(api: Api) -> None:
+    statements: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    def taken() -> int:
+        statements.clear()
+        assert api.call("GET", "/certificates").status_code == 200
+        return len(statements)
+
+    issue(api, ALICE, device="phone")
+    api.call("GET", "/certificates")
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        few = taken()
+        for _ in range(5):
+            issue(api, BOB, device="tablet")
+        assert taken() == few
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
 
 
 def test_show_tells_whose_a_certificate_is_and_how_it_came_to_be(api: Api) -> None:

@@ -92,6 +92,16 @@ def test_publishing_is_owed_at_once_and_not_waited_for(api: Api) -> None:
     assert api.call("POST", "/directories/other/publish").status_code == 404
 
 
+def test_only_what_the_settings_do_not_name_is_forgotten(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    issue(api, "alice@example.com", "smime-dual")
+    refused = api.call("DELETE", "/directories/main")
+    assert (refused.status_code < 500, "the settings name" in refused.json()["detail"]) == (True, True)
+    assert api.call("DELETE", "/directories/other").status_code == 404
+    monkeypatch.delitem(api.house.directories.configured, "main")
+    assert api.call("DELETE", "/directories/main").json() == {"name": "main", "values_left": 0}
+    assert api.call("GET", "/directories").json()["items"] == []
+
+
 def test_differences_are_listed_in_parts(api: Api) -> None:
     serials = [issue(api, f"{name}@example.com", "smime-dual") for name in ("alice", "bob", "olga")]
     found = api.call("GET", "/directories/main/differences").json()
@@ -109,13 +119,16 @@ def test_differences_are_listed_in_parts(api: Api) -> None:
 
 
 def test_a_slow_directory_does_not_hold_the_request(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("alice", "bob"):
+    for name in ("olga", "alice", "bob"):
         issue(api, f"{name}@example.com", "smime-dual")
-    monkeypatch.setattr(comparison, "_AT_A_TIME", 1)
     moments = iter((0.0, 1.0, 21.0))
     monkeypatch.setattr(comparison, "monotonic", lambda: next(moments))
     found = api.call("GET", "/directories/main/differences").json()
-    assert ([each["subject"] for each in found["items"]], bool(found["next"])) == (["alice@example.com"], True)
+    assert [each["subject"] for each in found["items"]] == [f"{name}@example.com" for name in ("olga", "alice")]
+    rest = f"/directories/main/differences?after={found['next']}"
+    monkeypatch.setattr(comparison, "monotonic", lambda: 0.0)
+    found = api.call("GET", rest).json()
+    assert ([each["subject"] for each in found["items"]], found["next"]) == (["bob@example.com"], None)
 
 
 def test_a_directory_that_is_away_is_the_last_difference(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from signetry.access.roles import Role
 from signetry.api.files import CSV_AT_MOST
-from signetry.api.imports import MOST_REVOCATIONS
+from signetry.api.imports import MOST_PERSONS, MOST_REVOCATIONS
 from tests.signetry.api.conftest import Api
 from tests.signetry.api.issuing import issue
 
@@ -34,7 +34,8 @@ def test_persons_are_added_and_changed_and_refused_rows_listed(api: Api) -> None
 
 
 def test_what_is_no_file_of_persons_is_refused(api: Api) -> None:
-    for content in (b"", b"number\n1\n", b"upn\nx@example.com\n", b"\xff\xfe"):
+    too_many = b"upn,email\n" + b"x,x\n" * (MOST_PERSONS + 1)
+    for content in (b"", b"number\n1\n", b"upn\nx@example.com\n", b"\xff\xfe", too_many):
         assert (content, upload(api, "persons", content).status_code) == (content, 400)
     assert upload(api, "persons?encoding=ebcdic", b"upn,email\n").status_code == 400
     assert upload(api, "persons", b"upn,email\n", media_type="application/json").status_code == 415

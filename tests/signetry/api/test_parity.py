@@ -51,6 +51,7 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = {
     "crl show": ("GET /crls", "GET /crls/{ca}", "GET /crls/{ca}/entries", "GET /crls/{ca}/pem"),
     "ldap publish": ("POST /directories/{directory}/publish",),
     "ldap status": ("GET /directories", "GET /directories/{directory}"),
+    "ldap forget": ("DELETE /directories/{directory}",),
     "ldap check": ("GET /directories/{directory}/differences",),
     "token create": ("POST /tokens",),
     "token list": ("GET /tokens", "GET /tokens/{token_id}"),

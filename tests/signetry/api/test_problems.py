@@ -179,8 +179,10 @@ def test_problems_look_the_same_behind_the_administrative_listener(api: Api) -> 
     problem(answer, "not-found", 404)
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["cache-control"] == "no-store"
-    outside = client.get("/api/v2/tokens")
-    assert (outside.status_code, outside.headers["content-type"]) == (404, "application/problem+json")
+    for path in ("/api/v2/tokens", "/api", "/api/v1", "/api/docs/nothing", "/api/openapi.json/", "//api/v1/whoami"):
+        outside = client.get(f"http://testserver{path}", follow_redirects=False)
+        assert (path, outside.status_code, outside.headers["content-type"]) == (path, 404, "application/problem+json")
+        assert set(outside.json()) == {"type", "title", "status", "detail", "instance"}
 
 
 def test_the_documentation_lists_every_kind() -> None:

@@ -91,6 +91,7 @@ EXPECTED: dict[str, set[str]] = {
     "GET /directories/{directory}": READERS,
     "GET /directories/{directory}/differences": READERS,
     "POST /directories/{directory}/publish": {"admin"},
+    "DELETE /directories/{directory}": {"admin"},
     "GET /audit-events": READERS,
     "GET /doctor": READERS,
     "GET /tokens": {"admin", "auditor"},

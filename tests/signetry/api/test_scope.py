@@ -6,6 +6,7 @@ import pytest
 
 from signetry.access.roles import Role
 from tests.signetry.api.conftest import Api
+from tests.signetry.api.issuing import issue
 
 
 @pytest.fixture
@@ -70,6 +71,41 @@ def test_who_leaves_the_group_leaves_the_scope(devices: Api) -> None:
     devices.call("DELETE", "/groups/phones/members/alice@example.com")
     for path in ("/persons/alice@example.com", "/devices/inside"):
         assert devices.call("GET", path, Role.MDM).status_code == 404
+
+
+def test_with_a_phone_that_is_passed_on_its_former_users_certificates_do_not_come_into_view(devices: Api) -> None:
+    former = issue(devices, "bob@example.com", device="outside")
+    devices.call("PATCH", "/devices/outside", json={"owner": "alice@example.com"})
+    assert devices.call("GET", "/devices/outside", Role.MDM).status_code == 200
+    assert devices.call("GET", "/certificates?device=outside", Role.MDM).json()["items"] == []
+    for path in ("", "/pem", "/chain"):
+        assert devices.call("GET", f"/certificates/{former}{path}", Role.MDM).status_code == 404
+    assert devices.call("POST", f"/certificates/{former}/revoke", Role.MDM, json={}).status_code == 404
+    assert devices.call("POST", "/revocations", Role.MDM, json={"device": "outside"}).json()["items"] == []
+    assert devices.call("GET", f"/certificates/{former}").json()["status"] == "good"
+
+
+def test_a_phone_that_left_the_group_has_no_name_any_more(devices: Api) -> None:
+    own = issue(devices, "alice@example.com", device="inside")
+
+    def named() -> list[str | None]:
+        (listed,) = devices.call("GET", "/certificates", Role.MDM).json()["items"]
+        return [listed["device"], devices.call("GET", f"/certificates/{own}", Role.MDM).json()["device"]]
+
+    assert named() == ["inside", "inside"]
+    devices.call("PATCH", "/devices/inside", json={"owner": "bob@example.com"})
+    assert named() == [None, None]
+    assert devices.call("GET", f"/certificates/{own}").json()["device"] == "inside"
+
+
+def test_who_may_not_read_groups_learns_nothing_of_them_by_a_filter(api: Api) -> None:
+    api.call("POST", "/groups", json={"name": "directors"})
+    api.call("PUT", "/groups/directors/members/alice@example.com")
+    for role in (Role.MDM, Role.RECOVERY):
+        there, absent = (api.call("GET", f"/persons?group={name}", role) for name in ("directors", "nothing"))
+        assert (there.status_code, there.text) == (403, absent.text)
+    for role, group in ((Role.MDM, "phones"), (Role.OFFICER, "directors")):
+        assert [item["upn"] for item in api.call("GET", f"/persons?group={group}", role).json()["items"]] == ["alice@example.com"]
 
 
 def test_without_its_group_a_token_reaches_nothing(devices: Api) -> None:

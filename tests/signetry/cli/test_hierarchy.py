@@ -48,6 +48,8 @@ def test_until_the_certificate_comes_everything_says_so(commands: Commands, awai
     assert f"have {awaiting}/issuing.csr signed" in commands.refused("serve")
     assert "has a key of kind p256 already" in commands.refused("init", "--csr", "--ca-key", "rsa3072")
     assert "no certificate yet" in commands.refused("ca", "export", "issuing")
+    assert "no certification authority of ours has a certificate yet" in commands.refused("crl", "show")
+    assert "'issuing' of ours that has a certificate" in commands.refused("crl", "issue", "issuing")
     done = commands.run("doctor", "--json")
     assert done.status == 1
     found = [finding for finding in done.document if finding["check"] == "authority issuing"]
@@ -144,6 +146,13 @@ def test_a_further_authority_is_constrained_to_what_its_profiles_share(
         assert constraints_of(authority.certificate) == Constraints(purposes)
         with house.transactions.reading() as session:
             assert publication.current(session, authority.id) is not None
+
+
+def test_what_keeps_its_first_crl_from_coming_out_is_said(commands: Commands, installed_home: Path) -> None:
+    assert not commands.json("ca", "create", "mail", "--profile-set", "mail")["warnings"]
+    (installed_home / "keys").joinpath("issuing-p256.key").rename(installed_home / "issuing.key")
+    made = commands.run("ca", "create", "mail", "--profile-set", "mail", "--json")
+    assert [warning for warning in made.document["warnings"] if "issuing-p256" in warning]
 
 
 def test_its_endpoint_works_once_it_stands_in_the_settings(commands: Commands, installed_home: Path) -> None:

@@ -68,6 +68,8 @@ def test_a_persons_certificate_is_published_checked_and_taken_back(site: Site, c
     with opened() as house:
         issue(house, "alice")
     would = commands.json("ldap", "publish", "--all", "--dry-run")
+    # A new directory is owed everything.
+    assert commands.json("ldap", "publish", "--dry-run") == would
     assert [row["change"] for row in would if row["subject"] == "alice@example.com"] == ["add"]
     assert site.certificates() == []
     assert [row["state"] for row in commands.json("ldap", "status")] == ["new"]
@@ -176,6 +178,23 @@ def test_one_that_has_left_the_settings_is_still_reported(site: Site, installed_
     (status,) = commands.json("ldap", "status", "--directory", "main")
     assert (status["state"], status["kind"]) == ("not-configured", None)
     assert "configured are none" in commands.refused("ldap", "check", "--directory", "main")
+
+
+def test_one_that_has_left_the_settings_can_be_forgotten(site: Site, installed_home: Path, commands: Commands) -> None:
+    commands.json("ldap", "publish")
+    assert "the settings name the directory 'main'" in commands.refused("ldap", "forget", "main")
+    settings = installed_home / "signetry.toml"
+    settings.write_text(settings.read_text().replace(site.settings(), ""))
+    forgotten = commands.json("ldap", "forget", "main")
+    assert forgotten["directory"] == "main"
+    assert forgotten["values_left"] >= 2
+    assert commands.json("ldap", "status") == []
+    assert commands.refused("ldap", "forget", "main") == "signetry: nothing is recorded of a directory 'main'"
+    # Configured again, it is a new one, and what stands there already is recognised.
+    configure(installed_home, site.settings())
+    commands.json("ldap", "publish")
+    assert commands.json("ldap", "check") == []
+    assert [row["state"] for row in commands.json("ldap", "status")] == ["ok"]
 
 
 def test_the_worker_publishes_what_is_owed(site: Site, installed_home: Path, commands: Commands) -> None:
