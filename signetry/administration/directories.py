@@ -15,6 +15,7 @@ from ldap_publish.directory import Directory
 from ldap_publish.errors import StillConfigured
 from ldap_publish.publishing import Publisher
 from ldap_publish.status import DirectoryReport, report
+from signetry.administration import rehearsal
 from signetry.house import House
 
 Progress = Callable[[int, int], None]
@@ -100,8 +101,10 @@ def reports(house: House, names: Sequence[str] | None = None, *, most: int = 100
     return [each for each in found if names is None or each.backlog.directory in names]
 
 
-def forget(house: House, name: str) -> int:
+def forget(house: House, name: str, *, dry_run: bool = False) -> int:
     """Delete what is recorded of a directory that has left the settings; return how many values of ours it is left with.
+
+    A dry run deletes nothing.
 
     Raises:
         StillConfigured: the settings name it.
@@ -116,7 +119,7 @@ def forget(house: House, name: str) -> int:
         record(session, Event(house.actor, "directory.forgotten", f"directory:{name}", details={"values": left}), now=now)
         return left
 
-    return house.transactions.write(act)
+    return house.transactions.write(lambda session: rehearsal.perform(session, act, dry_run=dry_run))
 
 
 def _owe_now(house: House, directories: Sequence[Directory], everything: bool, session: Session) -> None:  # noqa: FBT001 - for partial

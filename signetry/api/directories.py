@@ -13,7 +13,7 @@ from ldap_publish.status import Condition, DirectoryReport
 from signetry.access.roles import Permission
 from signetry.administration import comparison, directories
 from signetry.api.context import Here
-from signetry.api.fields import NAME
+from signetry.api.fields import NAME, DryRun
 from signetry.api.models import Shown, with_examples
 from signetry.api.paging import InPages, InvalidCursor, Page
 from signetry.api.routing import LENGTHY, router
@@ -198,9 +198,11 @@ def publish(
 
 
 @routes.delete("/{directory}")
-def forget(directory: DirectoryName, caller: Annotated[Caller, requires(Permission.PUBLISH_TO_DIRECTORIES)]) -> Forgotten:
+def forget(
+    directory: DirectoryName, caller: Annotated[Caller, requires(Permission.PUBLISH_TO_DIRECTORIES)], *, dry_run: DryRun = False
+) -> Forgotten:
     """Forget a directory that the settings do not name any more. What was published there stays there."""
-    return Forgotten(name=directory, values_left=directories.forget(caller.house, directory))
+    return Forgotten(name=directory, values_left=directories.forget(caller.house, directory, dry_run=dry_run))
 
 
 @routes.get("/{directory}/differences", dependencies=[LENGTHY])

@@ -95,16 +95,21 @@ def check(*, directory: Named = None, as_json: JsonFlag = False) -> None:
 
 
 @app.command()
-def forget(name: Annotated[str, typer.Argument(metavar="NAME")], *, as_json: JsonFlag = False) -> None:
+def forget(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The directory, as the settings called it.")],
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many values of ours it is left with.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
     """Forget a directory that the settings do not name any more. What was published there stays there.
 
     Example: signetry ldap forget old
     """
-    left = directories.forget(open_house(), name)
+    left = directories.forget(open_house(), name, dry_run=dry_run)
     if as_json:
-        emit_json({"directory": name, "values_left": left})
+        emit_json({"directory": name, "values_left": left, "dry_run": dry_run})
     else:
-        typer.echo(f"forgotten; values of ours that are left in {name}: {left}")
+        typer.echo(f"{'not forgotten, a dry run' if dry_run else 'forgotten'}; values of ours that are left in {name}: {left}")
 
 
 def _reports(house: House, name: str | None) -> Sequence[DirectoryReport]:

@@ -185,7 +185,9 @@ def test_one_that_has_left_the_settings_can_be_forgotten(site: Site, installed_h
     assert "the settings name the directory 'main'" in commands.refused("ldap", "forget", "main")
     settings = installed_home / "signetry.toml"
     settings.write_text(settings.read_text().replace(site.settings(), ""))
+    rehearsed = commands.json("ldap", "forget", "main", "--dry-run")
     forgotten = commands.json("ldap", "forget", "main")
+    assert rehearsed == forgotten | {"dry_run": True}
     assert forgotten["directory"] == "main"
     assert forgotten["values_left"] >= 2
     assert commands.json("ldap", "status") == []
