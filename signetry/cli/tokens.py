@@ -20,7 +20,7 @@ app = typer.Typer(no_args_is_help=True, help="Tokens for the API.")
 def create(
     *,
     role: Annotated[Role, typer.Option(help="What it is for.")],
-    name: Annotated[str, typer.Option(help="Who or what uses it.")],
+    name: Annotated[str | None, typer.Option(help="Who or what uses it; without it, it is called after its role.")] = None,
     upn: Annotated[str, typer.Option(help="Whose it is; officers and recovery agents are named persons.")] = "",
     ttl: Annotated[
         str, typer.Option(help="How long it lives: 12h, 90d; up to 366d.")
@@ -35,7 +35,8 @@ def create(
     Example: signetry token create --role mdm --name jamf --endpoint default --profile identity --group phones
     """
     house = open_house()
-    request = TokenRequest(name, role, parse_duration(ttl), upn, tuple(endpoint or ()), tuple(profile or ()), group)
+    called = str(role) if name is None else name
+    request = TokenRequest(called, role, parse_duration(ttl), upn, tuple(endpoint or ()), tuple(profile or ()), group)
     made = house.transactions.write(lambda session: make(session, house, request, administrator=house.actor.name))
     if as_json:
         emit_json({"token": made.text, **_shown(made.record)})

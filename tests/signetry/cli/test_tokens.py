@@ -48,6 +48,11 @@ def test_a_token_lives_for_ninety_days_unless_told_otherwise(commands: Commands)
 
 
 @pytest.mark.usefixtures("home")
+def test_a_token_without_a_name_is_called_after_its_role(commands: Commands) -> None:
+    assert commands.json("token", "create", "--role", "auditor")["name"] == "auditor"
+
+
+@pytest.mark.usefixtures("home")
 def test_an_mdms_token_is_limited(commands: Commands) -> None:
     made = commands.json("token", "create", *MDM, *SCOPE)
     assert (made["endpoints"], made["profiles"], made["group"]) == (["default"], ["identity", "smime-signing"], "phones")
