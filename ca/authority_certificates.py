@@ -9,12 +9,11 @@ from datetime import datetime
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from ca.authorisation import CaName
 from ca.certificate import BuiltCertificate, Intent, key_identifier, sign, validity_period
 from ca.constraints import Constraints
 from ca.errors import BadAuthorityName
 from ca.issuance import IssuingAuthority
-from ca.keys import KeyAlgorithm, PrivateKey, PublicKey, generate_key, signature_hash
+from ca.keys import PrivateKey, PublicKey, signature_hash
 from ca.profiles import ISSUING_CA, ROOT_CA, CertificateProfile, key_family
 from ca.subject import COMMON_NAME_BYTES, Organisation
 
@@ -113,22 +112,6 @@ def sign_request(name: x509.Name, key: PrivateKey) -> x509.CertificateSigningReq
     for extension, critical in _basics(ISSUING_CA, key.public_key(), path_length=0):
         builder = builder.add_extension(extension, critical=critical)
     return builder.sign(key, signature_hash(key))
-
-
-def make_detached_root(common_name: str, algorithm: KeyAlgorithm, *, now: datetime) -> IssuingAuthority:
-    """Make a root that is kept nowhere and publishes nothing, such as the one over the web server's own certificate.
-
-    Its ``id`` is 0, so what it builds cannot be recorded; its key lives as long as the caller keeps it.
-    """
-    key = generate_key(algorithm)
-    built = sign_root(authority_name(common_name, None), key, now=now)
-    return IssuingAuthority(
-        id=0,
-        name=CaName(common_name),
-        certificate=x509.load_der_x509_certificate(built.der),
-        certificate_der=built.der,
-        private_key=key,
-    )
 
 
 def _basics(

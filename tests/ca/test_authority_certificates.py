@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from ca.authority_certificates import authority_name, make_detached_root, sign_again, sign_issuing
+from ca.authority_certificates import authority_name, sign_again, sign_issuing
 from ca.constraints import Constraints
 from ca.errors import BadAuthorityName
 from ca.issuance import IssuingAuthority
@@ -57,9 +57,3 @@ def test_a_certificate_made_again_keeps_its_end(ec_root: IssuingAuthority, ec_is
     built = sign_again(ec_root, ec_issuing.certificate, key, now=NOW + timedelta(days=900))
     assert built.not_after == ec_issuing.certificate.not_valid_after_utc
     assert built.subject == ec_issuing.certificate.subject.rfc4514_string()
-
-
-def test_a_detached_root_is_a_root_that_publishes_nothing() -> None:
-    root = make_detached_root("Web root", KeyAlgorithm.P256, now=NOW)
-    assert_is_root(root.certificate)
-    assert (root.id, root.crl_url, root.ca_issuers_url, root.chain) == (0, "", "", ())

@@ -9,12 +9,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from ca.authority_certificates import make_detached_root
 from ca.constraints import Constraints
 from ca.issuance import IssuingAuthority, build
-from ca.keys import KeyAlgorithm
+from ca.keys import KeyAlgorithm, generate_key
 from ca.profiles import IDENTITY, MAIL_ALL_IN_ONE, SCEP_RA, SMIME_DUAL, TLS_SERVER, CertificateProfile
-from tests.ca.authorities import ANN, NOW, SERVICE, YUKI, make_issuing
+from tests.ca.authorities import ANN, NOW, SERVICE, YUKI, make_issuing, make_root
 from tests.ca.keystores import shared_key
 
 RSA = shared_key(KeyAlgorithm.RSA2048)
@@ -90,8 +89,8 @@ def test_name_constraints_hold_for_openssl_as_for_us(tmp_path: Path, ec_root: Is
     assert "permitted subtree violation" in verify(tmp_path, foreign.der, chain).stderr
 
 
-def test_a_detached_root_vouches_for_a_web_server(tmp_path: Path) -> None:
-    root = make_detached_root("Signetry TLS root", KeyAlgorithm.P256, now=NOW)
+def test_a_root_vouches_for_a_web_server(tmp_path: Path) -> None:
+    root = make_root(generate_key(KeyAlgorithm.P256))
     leaf = build(root, TLS_SERVER, SERVICE, RSA.public_key(), now=NOW)
     for options in (("-verify_hostname", "pki.example.com"), ("-verify_ip", "192.0.2.7")):
         result = verify(tmp_path, leaf.der, (root.certificate_der,), "-purpose", "sslserver", *options)
