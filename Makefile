@@ -46,8 +46,11 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# A few minutes; the others of benchmarks/ are run by hand, docs/performance.md says how.
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.scep_enrolment
+	$(BIN)/python -m benchmarks.scep_latency
+	$(BIN)/python -m benchmarks.scep_commits
 
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m tests.fuzz.run

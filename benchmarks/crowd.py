@@ -29,9 +29,9 @@ Item = TypeVar("Item")
 
 
 @contextmanager
-def opened_house(home: Path) -> Iterator[House]:
+def opened_house(home: Path, database_url: str = "") -> Iterator[House]:
     """Open the installation in ``home``, beside a service that may be running there."""
-    with mock.patch.dict(os.environ, {"SIGNETRY_HOME": str(home)}):
+    with mock.patch.dict(os.environ, {"SIGNETRY_HOME": str(home), "SIGNETRY_DATABASE_URL": database_url}):
         house = open_house()
     try:
         yield house

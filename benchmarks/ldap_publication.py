@@ -30,7 +30,7 @@ from sqlmodel import col, func, select
 
 from benchmarks import crowd, load
 from benchmarks.running import free_port, signetry_environment, started, wait_for
-from benchmarks.scep_enrolment import Requests
+from benchmarks.scep_requests import Requests
 from ca.authorisation import CaName, PersonId
 from ca.records import Certificate
 from ldap_publish.records import OwedEntry

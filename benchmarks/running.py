@@ -76,3 +76,22 @@ def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
         except (URLError, ConnectionError, TimeoutError):
             time.sleep(0.05)
     raise RuntimeError(f"{url} did not answer in {_START_SECONDS} seconds")
+
+
+def children_of(process_id: int) -> list[tuple[int, str]]:
+    """Return the processes that ``process_id`` has started, by id, each with its command line."""
+    children = Path(f"/proc/{process_id}/task/{process_id}/children").read_text().split()
+    return [(int(child), Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()) for child in children]
+
+
+def resident_bytes(process_id: int) -> int:
+    """Return the memory that a process holds now, without what it shares (PSS would count that in parts)."""
+    fields = Path(f"/proc/{process_id}/smaps_rollup").read_text().splitlines()
+    private = [line.split() for line in fields if line.startswith(("Private_Clean:", "Private_Dirty:"))]
+    return sum(int(field[1]) for field in private) * 1024
+
+
+def processor_seconds(process_id: int) -> float:
+    """Return the processor time that a process has used, its own and the system's for it."""
+    fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -15,8 +15,9 @@ from sqlalchemy import URL
 
 _USER = "signetry"
 _PATIENCE_SECONDS = 30
+_OPTIONS = ("max_connections=100", "listen_addresses=")
 # Tests lose nothing with the power.
-_CAREFREE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=100", "listen_addresses=")
+_CAREFREE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 
 
 class Cluster:
@@ -83,8 +84,8 @@ def _unprivileged(*command: str | Path) -> list[str | Path]:
 
 
 @contextmanager
-def running_cluster() -> Iterator[Cluster]:
-    """Make a cluster, start it, and remove it in the end."""
+def running_cluster(*, careful: bool = False) -> Iterator[Cluster]:
+    """Make a cluster, start it, and remove it in the end. A ``careful`` one waits for the disk, as PostgreSQL does by default."""
     binaries = _binaries()
     # A short path: the name of a Unix socket has 107 bytes at most.
     directory = Path(tempfile.mkdtemp(prefix="signetry-pg-", dir="/tmp"))
@@ -107,7 +108,7 @@ def running_cluster() -> Iterator[Cluster]:
             "--no-instructions",
         )
         subprocess.run(initdb, check=True, capture_output=True, cwd="/")
-        options = [argument for option in _CAREFREE for argument in ("-c", option)]
+        options = [argument for option in (_OPTIONS if careful else (*_OPTIONS, *_CAREFREE)) for argument in ("-c", option)]
         command = _unprivileged(binaries / "postgres", "-D", data, "-k", directory, *options)
         log = directory / "log"
         with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output, cwd="/") as server:

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -19,10 +21,38 @@ def run(benchmark: str, *options: str, **variables: str) -> list[str]:
 
 def test_the_enrolment_benchmark_measures_both_servers_and_the_floor() -> None:
     first, _header, *rows = run("scep_enrolment", "--requests", "12", "--connections", "1,4", "--floor-seconds", "0.2")
-    assert "three RSA private operations" in first
-    assert [row.split()[:2] for row in rows] == [["signetry", "1"], ["signetry", "4"], ["scepserver", "1"], ["scepserver", "4"]]
+    assert "three RSA-2048 private operations" in first
+    columns = [row.rsplit(maxsplit=8) for row in rows]
+    servers = ["signetry rsa2048", "signetry p256", "scepserver"]
+    assert [row[:2] for row in columns] == [[server, level] for server in servers for level in ("1", "4")]
     # Every request of ours succeeds; scepserver loses some when they come at once.
-    assert [row.split()[6] for row in rows[:2]] == ["0", "0"]
+    assert [row[6] for row in columns[:4]] == ["0"] * 4
+
+
+def test_latencies_are_measured_alone_at_full_rate_and_at_half_of_it() -> None:
+    _header, *rows = run("scep_latency", "--requests", "16")
+    assert [row.split()[-1] for row in rows] == ["0"] * 3
+
+
+def test_memory_is_measured_for_each_web_process() -> None:
+    _header, row = run("scep_growth", "--first", "8", "--last", "16", SIGNETRY_WORKERS="1")
+    assert row.endswith("%")
+
+
+def test_every_commit_of_the_web_processes_is_counted() -> None:
+    """One connection waits for each commit before it sends again, so each enrolment has one of its own."""
+    first, second = run("scep_commits", "--requests", "6", "--connections", "1", SIGNETRY_WORKERS="1")
+    assert "failed 0" in first
+    assert float(second.split()[-1]) >= 1.0
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_a_store_with_certificates_is_measured_beside_an_empty_one(database: str) -> None:
+    _header, empty, full = run(
+        "scep_scale", "--certificates", "500", "--requests", "6", "--rounds", "1", "--databases", database, SIGNETRY_WORKERS="1"
+    )
+    assert empty.split()[:2] == [database, "0"]
+    assert full.split()[:2] == [database, "500"]
 
 
 def test_the_publication_benchmark_measures_each_alone_and_both_together() -> None:

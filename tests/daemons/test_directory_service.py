@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from sqlmodel import col, select
 
 from benchmarks import crowd, load
-from benchmarks.scep_enrolment import Requests
+from benchmarks.scep_requests import Requests
 from ca import revocation
 from ca.records import Certificate
 from ca.revocation import RevocationReason
