@@ -35,6 +35,26 @@ class KeyUnavailable(Unavailable):
     """A private key of the authority cannot be used; the message never tells what its file holds or where it lies."""
 
 
+class TokenUnavailable(KeyUnavailable):
+    """The token that keeps the keys cannot be used now. ``detail`` says why, to administrators only: it may name the token."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("the token that keeps the private keys cannot be used now")
+        self.detail = detail
+
+
+class PinRefused(TokenUnavailable):
+    """The token does not take the PIN, or must not be asked again lest it locks."""
+
+
+class KeyMissing(KeyUnavailable):
+    """There is no such key in the token."""
+
+
+class KeyNotExtractable(RefusedByPolicy):
+    """A private key that never leaves its token was asked for."""
+
+
 class KeyExists(Conflict):
     """A key of this name is already kept."""
 
@@ -93,3 +113,7 @@ class CertificateAwaited(Unavailable):
 
 class ForeignAuthority(RefusedByPolicy):
     """The act takes the key of an authority that is not ours."""
+
+
+class RolloverRefused(Conflict):
+    """A lineage is not in the state that the step of a roll-over needs, or somebody would lose by it; the message says which."""

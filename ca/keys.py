@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from enum import StrEnum
 from pathlib import Path
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
@@ -24,6 +24,7 @@ SignatureHash = hashes.SHA256 | hashes.SHA384 | hashes.SHA512
 
 PUBLIC_EXPONENT = 65537
 _REFERENCE = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+_TESTED = b"signetry: is this the private half?"
 _READABLE_BY_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -107,6 +108,26 @@ def verify_signature(key: PublicKey, signature: bytes, data: bytes) -> None:
         key.verify(signature, data, ec.ECDSA(_CURVE_HASHES[key.curve.name]()))
 
 
+def require_halves(key: PrivateKey) -> None:
+    """Return if a private key makes signatures that its public key verifies.
+
+    Raises:
+        KeyUnavailable: it does not, or cannot be used.
+    """
+    if isinstance(key, rsa.RSAPrivateKey):
+        signature = key.sign(_TESTED, padding.PKCS1v15(), hashes.SHA256())
+    elif isinstance(key, ec.EllipticCurvePrivateKey):
+        chosen = signature_hash(key)
+        assert chosen is not None  # noqa: S101 - of a curve
+        signature = key.sign(_TESTED, ec.ECDSA(chosen))
+    else:
+        signature = key.sign(_TESTED)
+    try:
+        verify_signature(key.public_key(), signature, _TESTED)
+    except InvalidSignature:
+        raise KeyUnavailable("the key does not make signatures that verify") from None
+
+
 class KeyStore(ABC):
     """Where private keys live. A reference is a short name, unique in the store, kept in the database."""
 
@@ -128,7 +149,21 @@ class KeyStore(ABC):
 
     @abstractmethod
     def exists(self, reference: str) -> bool:
-        """Say whether a key is kept under ``reference``."""
+        """Say whether a key is kept under ``reference``.
+
+        Raises:
+            KeyUnavailable: that cannot be told now.
+        """
+
+    def require_reachable(self) -> None:  # noqa: B027 - most are where this process is
+        """Return if the keys can be reached now, as far as that is not plain; cheap enough to be asked again and again.
+
+        Raises:
+            KeyUnavailable: they cannot.
+        """
+
+    def close(self) -> None:  # noqa: B027 - most have nothing to let go of
+        """Let go of what is open; whoever uses the store again opens it again."""
 
 
 class FileKeyStore(KeyStore):
@@ -185,9 +220,18 @@ class FileKeyStore(KeyStore):
         return self._path(reference).exists()
 
     def _path(self, reference: str) -> Path:
-        if not _REFERENCE.fullmatch(reference):
-            raise KeyUnavailable(f"{reference!r} is no name for a key")
+        require_reference(reference)
         return self._directory / f"{reference}.key"
+
+
+def require_reference(reference: str) -> None:
+    """Return if a key can be kept under ``reference``.
+
+    Raises:
+        KeyUnavailable: no key can: it holds what has no place in a file name or a label.
+    """
+    if not _REFERENCE.fullmatch(reference):
+        raise KeyUnavailable(f"{reference!r} is no name for a key")
 
 
 def open_key(keystore: KeyStore, reference: str, algorithm: KeyAlgorithm) -> PrivateKey:

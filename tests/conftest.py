@@ -14,6 +14,8 @@ from sqlalchemy import URL, make_url
 from signetry.database import Database
 from tests.clocks import ManualClock
 from tests.postgresql import Cluster, running_cluster
+from tests.softhsm import SoftHsm
+from tests.softhsm import create as create_token
 
 # No property test is about time, and a machine with other things to do is no finding. CI searches the same examples every time.
 settings.register_profile("signetry", deadline=None, derandomize="CI" in os.environ)
@@ -75,6 +77,15 @@ def migrated_postgresql(postgresql: Cluster) -> URL:
     database.migrate()
     database.close()
     return url
+
+
+@pytest.fixture
+def softhsm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SoftHsm:
+    """A PKCS #11 token of the test's own, for this process, too; without Debian's package this fails, it does not skip."""
+    token = create_token(tmp_path / "softhsm")
+    for name, value in token.environment.items():
+        monkeypatch.setenv(name, value)
+    return token
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -1,6 +1,7 @@
-"""Key files: encrypted, closed to others, never overwritten, and silent about what they hold."""
+"""What every key store does; and key files: encrypted, closed to others, never overwritten, and silent about what they hold."""
 
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,16 @@ from ca.errors import KeyExists, KeyUnavailable, UnsafeSecretFile
 from ca.keys import (
     FileKeyStore,
     KeyAlgorithm,
+    KeyStore,
     algorithm_of,
+    open_key,
     read_secret_file,
     signature_hash,
     verify_signature,
 )
 from foundation.files import create_private
 from tests.ca.keystores import shared_key
+from tests.ca.tokens import opened
 
 PASSPHRASE = b"canary-passphrase-0123456789"
 EVERY_KEY = (KeyAlgorithm.RSA2048, KeyAlgorithm.P256, KeyAlgorithm.P384, KeyAlgorithm.P521, KeyAlgorithm.ED25519)
@@ -34,12 +38,51 @@ def store(directory: Path) -> FileKeyStore:
     return FileKeyStore(directory, PASSPHRASE)
 
 
+@pytest.fixture(params=["files", "token"])
+def any_store(request: pytest.FixtureRequest, directory: Path) -> Iterator[KeyStore]:
+    """A key store of either kind."""
+    if request.param == "files":
+        yield FileKeyStore(directory, PASSPHRASE)
+        return
+    with opened(request.getfixturevalue("softhsm")) as keystore:
+        yield keystore
+
+
 @pytest.mark.parametrize("algorithm", EVERY_KEY)
-def test_a_key_comes_back_as_it_was_made(store: FileKeyStore, algorithm: KeyAlgorithm) -> None:
-    made = store.generate("issuing", algorithm)
-    assert store.exists("issuing")
-    assert store.load("issuing").public_key() == made.public_key()
+def test_a_key_comes_back_as_it_was_made(any_store: KeyStore, algorithm: KeyAlgorithm) -> None:
+    made = any_store.generate("issuing", algorithm)
+    assert any_store.exists("issuing")
+    assert any_store.load("issuing").public_key() == made.public_key()
     assert algorithm_of(made.public_key()) is algorithm
+
+
+def test_what_an_interrupted_attempt_left_is_taken(any_store: KeyStore) -> None:
+    left = any_store.generate("issuing", KeyAlgorithm.P256)
+    assert open_key(any_store, "issuing", KeyAlgorithm.P256).public_key() == left.public_key()
+    with pytest.raises(KeyUnavailable, match="not of algorithm"):
+        open_key(any_store, "issuing", KeyAlgorithm.P384)
+    other = open_key(any_store, "issuing-2", KeyAlgorithm.P256)
+    assert other.public_key() != left.public_key()
+
+
+def test_a_closed_store_opens_again(any_store: KeyStore) -> None:
+    key = any_store.generate("issuing", KeyAlgorithm.P256)
+    any_store.close()
+    assert any_store.load("issuing").public_key() == key.public_key()
+
+
+@pytest.mark.parametrize("algorithm", EVERY_KEY)
+def test_a_key_signs_what_others_verify(any_store: KeyStore, algorithm: KeyAlgorithm) -> None:
+    key = any_store.generate("issuing", algorithm)
+    chosen = signature_hash(key)
+    if isinstance(key, rsa.RSAPrivateKey):
+        signature = key.sign(b"data", padding.PKCS1v15(), hashes.SHA256())
+    elif isinstance(key, ec.EllipticCurvePrivateKey):
+        assert chosen is not None
+        signature = key.sign(b"data", ec.ECDSA(chosen))
+    else:
+        signature = key.sign(b"data")
+    verify_signature(key.public_key(), signature, b"data")
 
 
 def test_a_key_file_is_encrypted_and_closed_to_others(store: FileKeyStore, directory: Path) -> None:
@@ -53,25 +96,25 @@ def test_a_key_file_is_encrypted_and_closed_to_others(store: FileKeyStore, direc
         serialization.load_pem_private_key(file.read_bytes(), b"another")
 
 
-def test_a_key_is_never_overwritten(store: FileKeyStore) -> None:
-    made = store.generate("issuing", KeyAlgorithm.P256)
+def test_a_key_is_never_overwritten(any_store: KeyStore) -> None:
+    made = any_store.generate("issuing", KeyAlgorithm.P256)
     with pytest.raises(KeyExists):
-        store.generate("issuing", KeyAlgorithm.P256)
-    assert store.load("issuing").public_key() == made.public_key()
+        any_store.generate("issuing", KeyAlgorithm.P256)
+    assert any_store.load("issuing").public_key() == made.public_key()
 
 
 @pytest.mark.parametrize("reference", ["", "../outside", "a/b", ".hidden", "Upper", "x" * 101])
-def test_a_reference_cannot_leave_the_directory(store: FileKeyStore, reference: str) -> None:
-    with pytest.raises(KeyUnavailable):
-        store.generate(reference, KeyAlgorithm.P256)
-    with pytest.raises(KeyUnavailable):
-        store.load(reference)
+def test_a_reference_cannot_leave_the_directory(any_store: KeyStore, reference: str) -> None:
+    with pytest.raises(KeyUnavailable, match="no name for a key"):
+        any_store.generate(reference, KeyAlgorithm.P256)
+    with pytest.raises(KeyUnavailable, match="no name for a key"):
+        any_store.load(reference)
 
 
-def test_a_missing_key_is_said_to_be_missing(store: FileKeyStore) -> None:
-    assert not store.exists("issuing")
+def test_a_missing_key_is_said_to_be_missing(any_store: KeyStore) -> None:
+    assert not any_store.exists("issuing")
     with pytest.raises(KeyUnavailable, match="there is no key 'issuing'"):
-        store.load("issuing")
+        any_store.load("issuing")
 
 
 @pytest.mark.parametrize("trouble", ["wrong passphrase", "damaged", "not encrypted", "not a key"])
