@@ -1,0 +1,1 @@
+"""The client for Microsoft Graph and the Intune SCEP services: tokens, discovery, throttling."""
