@@ -92,6 +92,11 @@ class Cipher(StrEnum):
         """The length of a block, and of the IV, in bytes."""
         return 8 if self in (Cipher.DES, Cipher.DES3) else 16
 
+    @property
+    def wrapping_key_size(self) -> int:
+        """The length in bytes of an AES key that wraps a key of this cipher and is no weaker than it."""
+        return self.key_size if self in (Cipher.AES192, Cipher.AES256) else 16
+
     def keyed(self, key: bytes) -> BlockCipherAlgorithm:
         """Return the block cipher under ``key``."""
         if self is Cipher.DES:

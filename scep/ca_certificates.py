@@ -1,5 +1,6 @@
 """The certificates of GetCACert, as a client reads them: which is the RA's and which the issuing CA's (RFC 8894 section 4.2)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -8,7 +9,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from foundation.errors import SignetryError
-from scep.cms import read_certificates
+from scep.cms import read_certificates, read_signed_data
 from scep.errors import ServerMisbehaved
 
 
@@ -35,6 +36,33 @@ def read_bag(body: bytes) -> CaBag:
     return _told_apart(_certificates(body))
 
 
+def read_next_bag(body: bytes, bag: CaBag) -> tuple[x509.Certificate, ...]:
+    """Read what GetNextCACert answered: the certificates that are to follow those of ``bag`` (RFC 8894 section 4.7.1).
+
+    The signature is the whole point of it: who trusts today's CA may then trust the next. The certificates are in a SignedData
+    inside the signed one; older servers put them beside the signer's.
+
+    Raises:
+        ServerMisbehaved: it is not signed with a certificate of ``bag``, or holds no CA's certificate.
+    """
+    try:
+        signed = read_signed_data(body)
+        signer = signed.signer()
+        signed.verify(signer.public_key)
+    except SignetryError as error:
+        raise ServerMisbehaved(f"GetNextCACert did not answer with a signed bag: {error}") from error
+    if signer.x509 not in bag.certificates:
+        raise ServerMisbehaved("the answer to GetNextCACert is signed with a certificate that GetCACert did not name")
+    if signed.content:
+        found = _certificates(signed.content)
+    else:
+        beside = (der for der in signed.certificates if der != signer.der)
+        found = tuple(_loaded(beside))
+    if not any(_is_authority(certificate) for certificate in found):
+        raise ServerMisbehaved("GetNextCACert named no CA")
+    return found
+
+
 def require_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> None:
     """Return if ``issuer`` signed ``certificate``.
 
@@ -54,8 +82,15 @@ def _certificates(body: bytes) -> tuple[x509.Certificate, ...]:
     except ValueError:
         pass
     try:
-        return tuple(x509.load_der_x509_certificate(der) for der in read_certificates(body))
-    except (ValueError, SignetryError) as error:
+        return tuple(_loaded(read_certificates(body)))
+    except SignetryError as error:
+        raise ServerMisbehaved("GetCACert did not answer with certificates") from error
+
+
+def _loaded(encoded: Iterable[bytes]) -> list[x509.Certificate]:
+    try:
+        return [x509.load_der_x509_certificate(der) for der in encoded]
+    except ValueError as error:
         raise ServerMisbehaved("GetCACert did not answer with certificates") from error
 
 

@@ -1,73 +1,44 @@
-"""SCEP from the other side: get the CA's certificates, enrol, renew (RFC 8894 section 3).
+"""SCEP from the other side: enrol, renew, poll, and ask for certificates and CRLs (RFC 8894 sections 3 and 4).
 
 What the server says is believed only as far as it is signed: a reply must be signed with one of the certificates of GetCACert,
 answer this very request, and carry a certificate over our key from the CA of GetCACert. Whether that CA is the right one only
-the caller can know, by its fingerprint.
+the caller can know, by its fingerprint, or because the CA before it named it (GetNextCACert).
 """
 
-import hashlib
 import re
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+import secrets
+import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Self
 
 import httpx2
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import AttributeOID, NameOID
+from cryptography.hazmat.primitives import serialization
 
 from foundation.errors import BadRequest
 from scep import message
-from scep.algorithms import Cipher, Digest, Suite
-from scep.ca_certificates import CaBag, read_bag, require_issued_by
-from scep.cms import read_certificates
-from scep.errors import EnrolmentPending, EnrolmentRefused, ScepRefusal, ServerMisbehaved, ServerUnreachable
+from scep.ca_certificates import CaBag, read_bag, read_next_bag, require_issued_by
+from scep.client_keys import Application, ClientKey, Identity, build_csr, challenge_in, named, throwaway_signer
+from scep.client_terms import Terms, terms_of
+from scep.client_transport import MAX_REPLY_BYTES, ScepTransport
+from scep.cms import read_certificates, read_crls
+from scep.errors import EnrolmentPending, EnrolmentRefused, HttpFailed, ScepRefusal, ServerLacks, ServerMisbehaved
+from scep.key_agreement import allows_agreement, can_agree
 from scep.message import MessageType, PkiStatus, ReceivedMessage
+from scep.queries import IssuerAndSerial, IssuerAndSubject, write_issuer_and_serial, write_issuer_and_subject
+from scep.reply_envelope import open_reply
 from scep.signing import Signer
 
-MAX_REPLY_BYTES: Final = 1024 * 1024
-_TIMEOUT_SECONDS: Final = 30.0
-# A reply lost on the way is asked for again with the same bytes: the server then answers with the same certificate.
-_ATTEMPTS: Final = 3
-_SIGNER_LIFETIME: Final = timedelta(days=7)
+__all__ = ["MAX_REPLY_BYTES", "ClientKey", "Identity", "ScepClient", "build_csr", "named", "throwaway_signer"]
+
 _SEPARATORS: Final = re.compile(r"[\s:]")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """A certificate with its key."""
-
-    certificate: x509.Certificate
-    private_key: rsa.RSAPrivateKey = field(repr=False)
-
-
-def named(common_name: str) -> x509.Name:
-    """Return a subject of nothing but a common name."""
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-
-
-def build_csr(key: rsa.RSAPrivateKey, common_name: str, challenge: str = "") -> x509.CertificateSigningRequest:
-    """Return a certificate request for ``key``: a name, which the server may ignore, and the challengePassword."""
-    builder = x509.CertificateSigningRequestBuilder(named(common_name))
-    if challenge:
-        builder = builder.add_attribute(AttributeOID.CHALLENGE_PASSWORD, challenge.encode())
-    return builder.sign(key, hashes.SHA256())
-
-
-def throwaway_signer(key: rsa.RSAPrivateKey, subject: x509.Name) -> Signer:
-    """Return what a first request is signed with: ``key`` and a self-signed certificate over it (RFC 8894 section 2.3)."""
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(issuer_name=subject, subject_name=subject, public_key=key.public_key(), serial_number=1)
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + _SIGNER_LIFETIME)
-        .sign(key, hashes.SHA256())
-    )
-    return Signer.of(certificate, key)
+NEXT_CA: Final = "GetNextCACert"
+_QUESTIONS: Final = {MessageType.CERT_POLL: "CertPoll", MessageType.GET_CERT: "GetCert", MessageType.GET_CRL: "GetCRL"}
+_LOOKS_FOR_SUCCESSOR: Final = 6
+_SUCCESSOR_KNOWN_WITHIN_SECONDS: Final = 1.5
 
 
 class ScepClient:
@@ -75,19 +46,35 @@ class ScepClient:
 
     Args:
         url: the endpoint, without query.
-        fingerprint: the SHA-256 of the issuing CA's certificate in hex, where the caller knows it; then no other CA is accepted.
+        fingerprint: the SHA-256 of the issuing CA's certificate in hex, where the caller knows it; then no other CA is accepted,
+            but one of the ``successors``.
+        successors: certificates that the CA of the fingerprint named before it was followed.
         transport: how to reach the server, where it is not the network.
+        legacy: whether SHA-1 and triple DES may be used where the server lists nothing better.
+        oaep: whether requests are enveloped with RSAES-OAEP.
 
     Raises:
         BadRequest: the URL or the fingerprint is none.
     """
 
-    def __init__(self, url: str, *, fingerprint: str = "", transport: httpx2.BaseTransport | None = None) -> None:
-        self._url = _checked(url)
+    def __init__(
+        self,
+        url: str,
+        *,
+        fingerprint: str = "",
+        successors: Sequence[x509.Certificate] = (),
+        transport: httpx2.BaseTransport | None = None,
+        legacy: bool = False,
+        oaep: bool = False,
+    ) -> None:
         self._fingerprint = _SEPARATORS.sub("", fingerprint).lower()
         if self._fingerprint and not _SHA256.fullmatch(self._fingerprint):
             raise BadRequest("the fingerprint is a SHA-256, 64 hexadecimal digits")
-        self._http = httpx2.Client(timeout=_TIMEOUT_SECONDS, follow_redirects=False, transport=transport)
+        self._transport = ScepTransport(url, transport)
+        self._successors = tuple(successors)
+        self._legacy = legacy
+        self._oaep = oaep
+        self._capabilities: frozenset[str] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -97,16 +84,23 @@ class ScepClient:
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self._transport.close()
+
+    # --- what the server and its CA are ---
 
     def capabilities(self) -> frozenset[str]:
-        """Return the keywords of GetCACaps.
+        """Return the keywords of GetCACaps; none where the server does not know the operation. It is asked once.
 
         Raises:
             ServerUnreachable: no answer.
-            ServerMisbehaved: no SCEP answer.
         """
-        return frozenset(self._get("GetCACaps").decode("ascii", "replace").split())
+        if self._capabilities is None:
+            try:
+                answer = self._transport.get("GetCACaps")
+            except HttpFailed:
+                answer = b""
+            self._capabilities = frozenset(answer.decode("ascii", "replace").split())
+        return self._capabilities
 
     def ca_certificates(self) -> CaBag:
         """Return the certificates of GetCACert, told apart by what they say, not by their order.
@@ -115,99 +109,171 @@ class ScepClient:
             ServerUnreachable: no answer.
             ServerMisbehaved: no RA and CA certificates that belong together, or not the CA of the fingerprint.
         """
-        bag = read_bag(self._get("GetCACert"))
-        if self._fingerprint and bag.fingerprint != self._fingerprint:
+        bag = read_bag(self._transport.get("GetCACert"))
+        if self._fingerprint and bag.fingerprint != self._fingerprint and bag.issuer not in self._successors:
             raise ServerMisbehaved(f"the server's CA has the fingerprint {bag.fingerprint}, not the expected one")
         return bag
 
-    def enrol(self, bag: CaBag, key: rsa.RSAPrivateKey, csr: x509.CertificateSigningRequest) -> Identity:
+    def next_ca_certificates(self, bag: CaBag) -> tuple[x509.Certificate, ...]:
+        """Return the certificates that GetCACert is going to answer with, as today's CA or RA signed them (section 4.7).
+
+        Raises:
+            ServerLacks: no other CA is prepared.
+            ServerMisbehaved: they are not signed by whom GetCACert names, or there is no CA among them.
+            ServerUnreachable: no answer.
+        """
+        if NEXT_CA not in self.capabilities():
+            raise ServerLacks("the server does not list GetNextCACert: no other CA is prepared there")
+        return read_next_bag(self._transport.get(NEXT_CA), bag)
+
+    # --- certificates of our own ---
+
+    def enrol(self, bag: CaBag, key: ClientKey, csr: x509.CertificateSigningRequest) -> Identity:
         """Send a PKCSReq and return what it got. Sent again with the same request, it gets the same certificate.
 
         Raises:
-            EnrolmentRefused, EnrolmentPending: the server's decision.
-            ServerUnreachable, ServerMisbehaved: no answer, or none to be believed.
+            As for ``apply``.
         """
-        return self._request(bag, MessageType.PKCS_REQ, throwaway_signer(key, csr.subject), key, csr)
+        return self.apply(bag, Application(csr, key))
 
-    def renew(self, bag: CaBag, held: Identity, key: rsa.RSAPrivateKey) -> Identity:
+    def renew(self, bag: CaBag, held: Identity, key: ClientKey) -> Identity:
         """Send a RenewalReq signed with ``held`` and return the certificate over ``key``, which may be the old key.
 
         Raises:
-            As for ``enrol``.
+            As for ``apply``.
         """
-        csr = x509.CertificateSigningRequestBuilder(held.certificate.subject).sign(key, hashes.SHA256())
-        return self._request(bag, MessageType.RENEWAL_REQ, Signer.of(held.certificate, held.private_key), key, csr)
+        return self.apply(bag, Application(build_csr(key, held.certificate.subject), key, held))
 
-    def _request(
-        self,
-        bag: CaBag,
-        message_type: MessageType,
-        signer: Signer,
-        key: rsa.RSAPrivateKey,
-        csr: x509.CertificateSigningRequest,
-    ) -> Identity:
+    def apply(self, bag: CaBag, application: Application) -> Identity:
+        """Send a PKCSReq, or a RenewalReq where there is a certificate to renew, and return what it got.
+
+        Raises:
+            EnrolmentRefused, EnrolmentPending: the server's decision; the latter is asked after with ``poll``.
+            ServerLacks: the server takes nothing better than SHA-1 or triple DES.
+            ServerUnreachable, ServerMisbehaved: no answer, or none to be believed.
+        """
+        message_type = MessageType.PKCS_REQ if application.held is None else MessageType.RENEWAL_REQ
+        content = application.csr.public_bytes(serialization.Encoding.DER)
+        return self._granted(bag, application, message_type, content)
+
+    def poll(self, bag: CaBag, application: Application) -> Identity:
+        """Ask after an application that was answered with PENDING: by CertPoll (RFC 8894 section 3.3.3).
+
+        No reply to a CertPoll could be enveloped to a key that can only sign, as no challenge goes with it: there the request
+        itself is sent again.
+
+        Raises:
+            As for ``apply``.
+        """
+        signer = application.signer
+        public_key = signer.certificate.public_key()
+        if can_agree(public_key) and not allows_agreement(signer.certificate):
+            return self.apply(bag, application)
+        query = IssuerAndSubject(bag.issuer.subject.public_bytes(), application.csr.subject.public_bytes())
+        return self._granted(bag, application, MessageType.CERT_POLL, write_issuer_and_subject(query))
+
+    # --- what anybody may ask for ---
+
+    def certificate(self, bag: CaBag, signer: Signer, serial_number: int) -> x509.Certificate:
+        """Return the certificate of the CA with this serial number: GetCert (RFC 8894 section 3.3.4).
+
+        Raises:
+            EnrolmentRefused: the server does not give it.
+            ServerLacks, ServerUnreachable, ServerMisbehaved: as for ``apply``.
+        """
+        for certificate in self._certificates(self._ask(bag, signer, MessageType.GET_CERT, serial_number)):
+            if certificate.serial_number == serial_number:
+                require_issued_by(certificate, bag.issuer)
+                return certificate
+        raise ServerMisbehaved("the server answered SUCCESS without the certificate")
+
+    def crl(self, bag: CaBag, signer: Signer, serial_number: int) -> x509.CertificateRevocationList:
+        """Return the CRL that covers the certificate with this serial number: GetCRL (RFC 8894 section 3.3.5).
+
+        Raises:
+            As for ``certificate``.
+        """
+        content = self._ask(bag, signer, MessageType.GET_CRL, serial_number)
+        try:
+            crls = [x509.load_der_x509_crl(der) for der in read_crls(content)]
+            for crl in crls:
+                if crl.issuer == bag.issuer.subject and crl.is_signature_valid(bag.issuer.public_key()):  # type: ignore[arg-type] # whatever it is
+                    return crl
+        except (ScepRefusal, ValueError, TypeError, UnsupportedAlgorithm) as error:
+            raise ServerMisbehaved(f"the server's CRL cannot be read: {error}") from error
+        raise ServerMisbehaved("the server answered SUCCESS without a CRL of the CA of GetCACert")
+
+    # --- messages ---
+
+    def _ask(self, bag: CaBag, signer: Signer, message_type: MessageType, serial_number: int) -> bytes:
+        query = IssuerAndSerial(bag.issuer.subject.public_bytes(), serial_number)
+        return self._exchange(bag, signer, message_type, write_issuer_and_serial(query), secrets.token_hex(16), "")
+
+    def _granted(self, bag: CaBag, application: Application, message_type: MessageType, content: bytes) -> Identity:
+        challenge = challenge_in(application.csr)
+        answer = self._exchange(bag, application.signer, message_type, content, application.transaction_id, challenge)
+        for certificate in self._certificates(answer):
+            if application.is_answered_by(certificate):
+                self._require_issued(certificate, bag)
+                return Identity(certificate, application.key)
+        raise ServerMisbehaved("the server answered SUCCESS without a certificate over our key")
+
+    def _require_issued(self, certificate: x509.Certificate, bag: CaBag) -> None:
+        """Return if the CA of ``bag`` issued ``certificate``, or the one that has taken its place since.
+
+        That one must be what GetCACert names now, and certified by an authority that ``bag`` named.
+
+        Raises:
+            ServerMisbehaved: neither did.
+        """
+        issuer = bag.issuer
+        for attempt in range(_LOOKS_FOR_SUCCESSOR):
+            if certificate.issuer == issuer.subject:
+                break
+            if attempt:
+                # One process of a server may know of it, and another one, for a moment, not yet.
+                time.sleep(_SUCCESSOR_KNOWN_WITHIN_SECONDS / _LOOKS_FOR_SUCCESSOR)
+            issuer = self.ca_certificates().issuer
+        if issuer != bag.issuer:
+            require_issued_by(issuer, next((each for each in bag.certificates if each.subject == issuer.issuer), bag.issuer))
+        require_issued_by(certificate, issuer)
+
+    def _certificates(self, content: bytes) -> list[x509.Certificate]:
+        try:
+            return [x509.load_der_x509_certificate(der) for der in read_certificates(content)]
+        except (ScepRefusal, ValueError) as error:
+            raise ServerMisbehaved(f"the server's reply cannot be read: {error}") from error
+
+    def _exchange(
+        self, bag: CaBag, signer: Signer, message_type: MessageType, content: bytes, transaction_id: str, challenge: str
+    ) -> bytes:
+        """Send a request and return what the reply's envelope holds."""
+        terms = self._terms()
         nonce = message.new_nonce()
         der = message.build_request(
             signer,
             bag.ra,
-            csr.public_bytes(serialization.Encoding.DER),
+            content,
             message_type=message_type,
-            transaction_id=_transaction_id(csr),
+            transaction_id=transaction_id,
             sender_nonce=nonce,
-            suite=Suite(digest=Digest.SHA256, cipher=Cipher.AES256),
+            suite=terms.suite,
         )
-        reply = self._post(der)
+        try:
+            reply = self._transport.send(der, post=terms.posts)
+        except HttpFailed as error:
+            if message_type not in _QUESTIONS:
+                raise
+            # Debian's scepserver, for one, knows enrolments only.
+            raise ServerLacks(f"the server does not answer {_QUESTIONS[message_type]}: {error}") from error
         try:
             # Whatever it is sealed with: a certificate is no secret, and Debian's scepserver answers in single DES.
-            content = message.open_envelope(_read_reply(reply, bag, _transaction_id(csr), nonce), [signer]).content
-            granted = [x509.load_der_x509_certificate(der) for der in read_certificates(content)]
-        except (ScepRefusal, ValueError) as error:
+            return open_reply(_read_reply(reply, bag, transaction_id, nonce).content, signer, challenge)
+        except ScepRefusal as error:
             raise ServerMisbehaved(f"the server's reply cannot be read: {error}") from error
-        for certificate in granted:
-            if _is_over(certificate, key):
-                require_issued_by(certificate, bag.issuer)
-                return Identity(certificate, key)
-        raise ServerMisbehaved("the server answered SUCCESS without a certificate over our key")
 
-    def _get(self, operation: str) -> bytes:
-        return self._exchange("GET", operation, None)
-
-    def _post(self, der: bytes) -> bytes:
-        return self._exchange("POST", "PKIOperation", der)
-
-    def _exchange(self, method: str, operation: str, body: bytes | None) -> bytes:
-        headers = {"content-type": "application/x-pki-message"} if body is not None else {}
-        last: httpx2.HTTPError | None = None
-        for _ in range(_ATTEMPTS):
-            try:
-                with self._http.stream(
-                    method, self._url, params={"operation": operation}, content=body, headers=headers
-                ) as answer:
-                    return _bounded(answer)
-            except httpx2.HTTPError as error:
-                last = error
-        raise ServerUnreachable(f"{self._url} does not answer: {type(last).__name__}")
-
-
-def _checked(url: str) -> str:
-    try:
-        parsed = httpx2.URL(url)
-    except httpx2.InvalidURL:
-        parsed = httpx2.URL()
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise BadRequest("the URL of an endpoint begins with http:// or https:// and a host name")
-    return url
-
-
-def _bounded(answer: httpx2.Response) -> bytes:
-    received = b""
-    for chunk in answer.iter_bytes():
-        received += chunk
-        if len(received) > MAX_REPLY_BYTES:
-            raise ServerMisbehaved(f"an answer above {MAX_REPLY_BYTES} bytes")
-    if answer.status_code != httpx2.codes.OK:
-        raise ServerMisbehaved(f"HTTP {answer.status_code}: {received[:200].decode('utf-8', 'replace').strip()}")
-    return received
+    def _terms(self) -> Terms:
+        return terms_of(self.capabilities(), legacy=self._legacy, oaep=self._oaep)
 
 
 def _read_reply(der: bytes, bag: CaBag, transaction_id: str, nonce: bytes) -> ReceivedMessage:
@@ -222,14 +288,3 @@ def _read_reply(der: bytes, bag: CaBag, transaction_id: str, nonce: bytes) -> Re
     if answer.pki_status == PkiStatus.PENDING:
         raise EnrolmentPending("the request waits for approval")
     raise EnrolmentRefused(answer.fail_info, answer.fail_info_text or "")
-
-
-def _is_over(certificate: x509.Certificate, key: rsa.RSAPrivateKey) -> bool:
-    try:
-        return certificate.public_key() == key.public_key()
-    except (ValueError, UnsupportedAlgorithm):
-        return False
-
-
-def _transaction_id(csr: x509.CertificateSigningRequest) -> str:
-    return hashlib.sha256(csr.public_bytes(serialization.Encoding.DER)).hexdigest()

@@ -207,7 +207,7 @@ class SignedMessage:
 
 _OCTET_STRING = bytes((tlv.OCTET_STRING,))
 _SIGNED_ATTRIBUTES = bytes((0xA0,))
-_CERTIFICATE = bytes((tlv.SEQUENCE,))
+_SEQUENCE = bytes((tlv.SEQUENCE,))
 
 
 def read_signed_data(data: bytes) -> SignedMessage:
@@ -254,6 +254,15 @@ def read_certificates(data: bytes) -> tuple[bytes, ...]:
     return _certificates(_signed_data(data))
 
 
+def read_crls(data: bytes) -> tuple[bytes, ...]:
+    """Return the CRLs of a SignedData (the degenerate one that answers GetCRL), in its order.
+
+    Raises:
+        MalformedMessage: it is no SignedData.
+    """
+    return tuple(asn1.encode_der(item) for item in _signed_data(data).revocation_lists or () if item.tag_bytes == _SEQUENCE)
+
+
 def _signed_data(data: bytes) -> _SignedData:
     content_info = decode(ContentInfo, data)
     if content_info.content_type.dotted_string != SIGNED_DATA:
@@ -262,4 +271,4 @@ def _signed_data(data: bytes) -> _SignedData:
 
 
 def _certificates(signed_data: _SignedData) -> tuple[bytes, ...]:
-    return tuple(asn1.encode_der(item) for item in signed_data.certificates or () if item.tag_bytes == _CERTIFICATE)
+    return tuple(asn1.encode_der(item) for item in signed_data.certificates or () if item.tag_bytes == _SEQUENCE)

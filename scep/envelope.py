@@ -1,8 +1,11 @@
-"""EnvelopedData with RSA recipients: opening and sealing it (RFC 5652 section 6, RFC 3560).
+"""EnvelopedData: opening it with the RA's keys, and sealing it (RFC 5652 section 6, RFC 3560).
 
 Opening says one thing only about an envelope that does not open. Whoever could tell a padding error of the key from one of the
 content could decrypt other messages with us (Bleichenbacher), so a key that does not unwrap is replaced with a random one and
 the work goes on.
+
+What is sent to us is for an RSA key: other recipients are passed over. A client opens the other kinds in
+``scep.reply_envelope``.
 """
 
 import secrets
@@ -18,64 +21,21 @@ from cryptography.hazmat.primitives.ciphers import Cipher as CipherContext
 from cryptography.hazmat.primitives.ciphers import modes
 from cryptography.hazmat.primitives.padding import PKCS7
 
+from ca.errors import KeyUnavailable
 from foundation import tlv
 from foundation.ber import normalise
-from scep.algorithms import (
-    CIPHER_OID_BYTES,
-    CIPHER_OIDS,
-    DIGEST_OIDS,
-    MGF1,
-    PKCS1_V15,
-    RSA_ENCRYPTION,
-    RSAES_OAEP,
-    Cipher,
-    Digest,
-    KeyTransport,
-    key_transport_identifier,
-)
-from scep.certificate import subject_key_identifier
-from scep.cms import DATA, AlgorithmIdentifier, ContentInfo, IssuerAndSerialNumber
+from scep import key_transport
+from scep.algorithms import CIPHER_OID_BYTES, CIPHER_OIDS, Cipher, KeyTransport
+from scep.cms import DATA, ContentInfo
 from scep.decoding import MAX_SIZE, decode
 from scep.errors import AlgorithmRefused, EnvelopeUndecryptable, MalformedMessage
+from scep.key_agreement import AgreementRecipient
+from scep.key_transport import RsaRecipient, TransportedKey
+from scep.password_recipient import PasswordRecipient
 from scep.signing import Signer
 
 ENVELOPED_DATA: Final = "1.2.840.113549.1.7.3"
 _MAX_RECIPIENTS = 8
-
-
-@asn1.sequence
-class _MaskGeneration:
-    algorithm: x509.ObjectIdentifier
-    digest: AlgorithmIdentifier | None
-
-
-@asn1.sequence
-class _PSource:
-    algorithm: x509.ObjectIdentifier
-    label: bytes | None
-
-
-@asn1.sequence
-class _OaepParameters:
-    digest: Annotated[AlgorithmIdentifier | None, asn1.Explicit(0)]
-    mask_generation: Annotated[_MaskGeneration | None, asn1.Explicit(1)]
-    source: Annotated[_PSource | None, asn1.Explicit(2)]
-
-
-@asn1.sequence
-class _KeyEncryptionAlgorithm:
-    algorithm: x509.ObjectIdentifier
-    null: asn1.Null | None
-    oaep: _OaepParameters | None
-
-
-@asn1.sequence
-class _KeyTransRecipientInfo:
-    version: int
-    issuer_and_serial: IssuerAndSerialNumber | None
-    key_identifier: Annotated[bytes | None, asn1.Implicit(0)]
-    algorithm: _KeyEncryptionAlgorithm
-    encrypted_key: bytes
 
 
 @asn1.sequence
@@ -118,9 +78,17 @@ class OpenedEnvelope:
 
 
 @dataclass(frozen=True, slots=True)
-class _Recipient:
-    info: _KeyTransRecipientInfo
-    transport: KeyTransport
+class SealedContent:
+    """An envelope taken apart and not yet opened: who may open it, and the content under its key."""
+
+    recipient_infos: tuple[bytes, ...]
+    cipher: Cipher
+    _iv: bytes
+    _encrypted: bytes
+
+    def decrypt(self, content_key: bytes) -> bytes | None:
+        """Return the content, None when its padding or form is wrong: what its key was, then, nobody is to learn."""
+        return _decrypt(self._encrypted, self._iv, self.cipher, content_key)
 
 
 def open_envelope(data: bytes, keys: Sequence[Signer]) -> OpenedEnvelope:
@@ -133,27 +101,63 @@ def open_envelope(data: bytes, keys: Sequence[Signer]) -> OpenedEnvelope:
         AlgorithmRefused: a cipher or key transport that is not implemented.
         EnvelopeUndecryptable: it does not open, for whatever reason.
     """
+    sealed = read_envelope(data)
+    for recipient, key in _candidates(_transported_keys(sealed), keys):
+        content = sealed.decrypt(_unwrap(recipient, key, sealed.cipher))
+        if content is not None:
+            return OpenedEnvelope(content, sealed.cipher, recipient.transport, key)
+    raise EnvelopeUndecryptable
+
+
+def recognise_envelope(data: bytes, keys: Sequence[Signer]) -> OpenedEnvelope:
+    """Return how an envelope is sealed and which of ``keys`` it is for (the first where that is none), without opening it.
+
+    For a CertPoll, of which nothing inside is needed. CBC lets anybody who has an envelope make others of it whose content reads
+    as two SEQUENCEs and a padding to be guessed: an answer that told whether such a poll opens would give the content away, byte
+    by byte. ``content`` is empty.
+
+    Raises:
+        MalformedMessage: it is no EnvelopedData.
+        AlgorithmRefused: a cipher or key transport that is not implemented.
+        EnvelopeUndecryptable: nothing can be in it.
+    """
+    sealed = read_envelope(data)
+    recipients = _transported_keys(sealed)
+    recipient, key = next(iter(_candidates(recipients, keys)), (recipients[0], keys[0]))
+    return OpenedEnvelope(b"", sealed.cipher, recipient.transport, key)
+
+
+def _transported_keys(sealed: SealedContent) -> list[TransportedKey]:
+    infos = [info for info in sealed.recipient_infos if info[0] == key_transport.RECIPIENT_TAG]
+    if not infos:
+        raise AlgorithmRefused("no recipient with RSA key transport")
+    return [key_transport.read_recipient(info) for info in infos]
+
+
+def read_envelope(data: bytes) -> SealedContent:
+    """Take a ContentInfo with an EnvelopedData apart.
+
+    Raises:
+        MalformedMessage: it is no EnvelopedData.
+        AlgorithmRefused: the cipher is not implemented.
+        EnvelopeUndecryptable: nothing can be in it.
+    """
     content_info = decode(ContentInfo, data)
     if content_info.content_type.dotted_string != ENVELOPED_DATA:
         raise MalformedMessage("not an EnvelopedData")
     enveloped = decode(_EnvelopedData, asn1.encode_der(content_info.content))
-    sealed = enveloped.encrypted_content_info
-    cipher = CIPHER_OIDS.get(sealed.algorithm.algorithm.dotted_string)
+    info = enveloped.encrypted_content_info
+    cipher = CIPHER_OIDS.get(info.algorithm.algorithm.dotted_string)
     if cipher is None:
         raise AlgorithmRefused("the content encryption algorithm is not accepted")
-    iv = sealed.algorithm.iv
-    encrypted = b"".join(sealed.segments) if sealed.segments is not None else sealed.content
+    iv = info.algorithm.iv
+    encrypted = b"".join(info.segments) if info.segments is not None else info.content
     if not encrypted or iv is None or len(iv) != cipher.block_size or len(encrypted) % cipher.block_size:
         raise EnvelopeUndecryptable
-    for recipient, key in _candidates(_recipients(enveloped.recipient_infos), keys):
-        content = _decrypt(encrypted, iv, cipher, _unwrap(recipient, key, cipher))
-        if content is not None:
-            return OpenedEnvelope(content, cipher, recipient.transport, key)
-    raise EnvelopeUndecryptable
+    return SealedContent(tuple(_recipient_infos(enveloped.recipient_infos)), cipher, iv, encrypted)
 
 
-def _recipients(infos: asn1.TLV) -> list[_Recipient]:
-    """Return the RSA recipients; others (key agreement, passwords) are passed over."""
+def _recipient_infos(infos: asn1.TLV) -> list[bytes]:
     encoded = asn1.encode_der(infos)
     try:
         try:
@@ -162,10 +166,7 @@ def _recipients(infos: asn1.TLV) -> list[_Recipient]:
             members = _members(normalise(encoded, max_size=MAX_SIZE))
     except tlv.MalformedTlv as error:
         raise MalformedMessage("an EnvelopedData without recipients") from error
-    found = [decode(_KeyTransRecipientInfo, member) for member in members[:_MAX_RECIPIENTS] if member[0] == tlv.SEQUENCE]
-    if not found:
-        raise AlgorithmRefused("no recipient with RSA key transport")
-    return [_Recipient(info, _key_transport(info.algorithm)) for info in found]
+    return members[:_MAX_RECIPIENTS]
 
 
 def _members(encoded: bytes) -> list[bytes]:
@@ -176,58 +177,30 @@ def _members(encoded: bytes) -> list[bytes]:
     return [encoded[child.start : child.end] for child in tlv.children(encoded, outer)]
 
 
-def _key_transport(algorithm: _KeyEncryptionAlgorithm) -> KeyTransport:
-    oid = algorithm.algorithm.dotted_string
-    if oid == RSA_ENCRYPTION:
-        return PKCS1_V15
-    if oid != RSAES_OAEP:
-        raise AlgorithmRefused("the key transport is not accepted")
-    parameters = algorithm.oaep
-    if parameters is None:
-        return KeyTransport(oaep=Digest.SHA1)
-    mask_generation = parameters.mask_generation
-    if mask_generation is not None and mask_generation.algorithm.dotted_string != MGF1:
-        raise AlgorithmRefused("the mask generation function of the key transport is not accepted")
-    return KeyTransport(
-        oaep=_oaep_digest(parameters.digest),
-        mgf=_oaep_digest(None if mask_generation is None else mask_generation.digest),
-        label=(parameters.source.label or b"") if parameters.source is not None else b"",
-    )
-
-
-def _oaep_digest(identifier: AlgorithmIdentifier | None) -> Digest:
-    if identifier is None:
-        return Digest.SHA1
-    digest = DIGEST_OIDS.get(identifier.algorithm.dotted_string)
-    if digest is None or digest is Digest.MD5:
-        raise AlgorithmRefused("the digest of the key transport is not accepted")
-    return digest
-
-
-def _candidates(recipients: list[_Recipient], keys: Sequence[Signer]) -> list[tuple[_Recipient, Signer]]:
+def _candidates(recipients: list[TransportedKey], keys: Sequence[Signer]) -> list[tuple[TransportedKey, Signer]]:
     """Pair recipients with the keys they name. If none is ours and there is one only, every key is tried.
 
     Clients keep the RA certificate of their first GetCACert, or copy its issuer's name in another encoding.
     """
-    named = [(recipient, key) for recipient in recipients for key in keys if _names(recipient.info, key)]
+    named = [(recipient, key) for recipient in recipients for key in keys if recipient.names(key)]
     if named or len(recipients) != 1:
         return named
     return [(recipients[0], key) for key in keys]
 
 
-def _names(info: _KeyTransRecipientInfo, key: Signer) -> bool:
-    if info.key_identifier is not None:
-        return info.key_identifier == subject_key_identifier(key.certificate)
-    return info.issuer_and_serial is not None and asn1.encode_der(info.issuer_and_serial) == key.issuer_and_serial
-
-
-def _unwrap(recipient: _Recipient, key: Signer, cipher: Cipher) -> bytes:
+def _unwrap(recipient: TransportedKey, key: Signer, cipher: Cipher) -> bytes:
     """Return the content encryption key, or a random one when it does not unwrap to one of the right length."""
     substitute = secrets.token_bytes(cipher.key_size)
     if not isinstance(key.private_key, rsa.RSAPrivateKey):
         return substitute
     try:
-        unwrapped = key.private_key.decrypt(recipient.info.encrypted_key, recipient.transport.padding())
+        unwrapped = key.private_key.decrypt(recipient.encrypted_key, recipient.transport.padding())
+    except KeyUnavailable:
+        # The token that keeps the key is lost, whatever was sent: the answer is the transport's 503.
+        raise
+    except UnsupportedAlgorithm as error:
+        # Said of the algorithm, never of what is encrypted.
+        raise AlgorithmRefused("the key transport is not accepted") from error
     except Exception:  # noqa: BLE001 - an HSM raises errors of its own; none may be told from another
         return substitute
     return unwrapped if len(unwrapped) == cipher.key_size else substitute
@@ -262,33 +235,29 @@ def _is_sequence(content: bytes) -> bool:
 
 # --- sealing ---
 
-_VERSION_0: Final = tlv.integer(0)
+Recipient = RsaRecipient | AgreementRecipient | PasswordRecipient
+"""Who gets the content key, and how: by RSA, by key agreement, or by knowing the challenge."""
+
 _DATA: Final = tlv.object_identifier(DATA)
 _ENVELOPED_DATA: Final = tlv.object_identifier(ENVELOPED_DATA)
 
 
-def seal(
-    content: bytes,
-    public_key: rsa.RSAPublicKey,
-    issuer_and_serial: bytes,
-    cipher: Cipher,
-    transport: KeyTransport = PKCS1_V15,
-) -> bytes:
-    """Return a ContentInfo with ``content`` enveloped to the RSA key that ``issuer_and_serial`` (encoded) names.
+def seal(content: bytes, recipient: Recipient, cipher: Cipher) -> bytes:
+    """Return a ContentInfo with ``content`` enveloped to ``recipient``.
 
     Raises:
-        AlgorithmRefused: the key cannot carry a content key in this key transport.
+        AlgorithmRefused: the recipient's key cannot carry a content key.
     """
     key = secrets.token_bytes(cipher.key_size)
-    try:
-        encrypted_key = public_key.encrypt(key, transport.padding())
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise AlgorithmRefused("the key of the recipient is too small for the key transport") from error
+    recipient_info = recipient.wrap(key, cipher)
     iv = secrets.token_bytes(cipher.block_size)
     padder = PKCS7(cipher.block_size * 8).padder()
     encryptor = CipherContext(cipher.keyed(key), modes.CBC(iv)).encryptor()
     encrypted = encryptor.update(padder.update(content) + padder.finalize()) + encryptor.finalize()
-    recipient = tlv.sequence(_VERSION_0, issuer_and_serial, key_transport_identifier(transport), tlv.octet_string(encrypted_key))
     algorithm = tlv.sequence(CIPHER_OID_BYTES[cipher], tlv.octet_string(iv))
-    body = tlv.sequence(_VERSION_0, tlv.tlv(tlv.SET, recipient), tlv.sequence(_DATA, algorithm, tlv.tlv(0x80, encrypted)))
+    body = tlv.sequence(
+        tlv.integer(recipient.enveloped_version),
+        tlv.tlv(tlv.SET, recipient_info),
+        tlv.sequence(_DATA, algorithm, tlv.tlv(0x80, encrypted)),
+    )
     return tlv.sequence(_ENVELOPED_DATA, tlv.explicit(0, body))

@@ -1,41 +1,49 @@
 """``signetry enrol``: our own SCEP client, for trying an endpoint and for machines without another."""
 
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
+from time import sleep
 from typing import Annotated
 
 import typer
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import AttributeOID
 
 from ca.subject import COMMON_NAME_BYTES
-from foundation.errors import BadRequest, Conflict
-from foundation.files import replace_private
+from foundation.errors import BadRequest, Conflict, SignetryError
 from scep.ca_certificates import CaBag
-from scep.client import Identity, ScepClient, build_csr
-from scep.errors import EnrolmentRefused
+from scep.client import NEXT_CA, ScepClient
+from scep.client_keys import Application, Identity, KeyKind
+from scep.client_polling import Patience, poll_until_decided
+from scep.errors import EnrolmentPending, EnrolmentRefused
+from signetry.cli.durations import parse_duration
+from signetry.cli.enrolment_folder import EnrolmentFolder
 from signetry.cli.output import JsonFlag, emit_record
 from signetry.files import is_open_to_all, read_secret
 
-_KEY_SIZES = (2048, 3072, 4096)
-_KEY, _REQUEST, _CERTIFICATE, _CHAIN = "key.pem", "request.pem", "certificate.pem", "chain.pem"
+Url = Annotated[str, typer.Argument(help="The endpoint, such as http://127.0.0.1:8080/scep/default.")]
+Fingerprint = Annotated[str, typer.Option(help="Accept only the issuing CA with this SHA-256.")]
+Legacy = Annotated[bool, typer.Option("--legacy", help="Use SHA-1 and triple DES where the server lists nothing better.")]
+Oaep = Annotated[bool, typer.Option("--oaep", help="Envelope requests with RSAES-OAEP (SHA-256) instead of PKCS #1 v1.5.")]
 
 
-def enrol(
-    url: Annotated[str, typer.Argument(help="The endpoint, such as http://127.0.0.1:8080/scep/default.")],
+def enrol(  # noqa: PLR0913 - one parameter an option
+    url: Url,
     *,
     out: Annotated[Path, typer.Option(help="Where key.pem, certificate.pem and chain.pem go.")],
     challenge_file: Annotated[Path | None, typer.Option(help="The file with the challenge password.")] = None,
+    no_challenge: Annotated[
+        bool, typer.Option("--no-challenge", help="Enrol without a challenge, where an administrator approves instead.")
+    ] = False,
     renew: Annotated[bool, typer.Option("--renew", help="Renew the certificate in --out, with a new key.")] = False,
+    same_key: Annotated[bool, typer.Option("--same-key", help="Renew with the old key.")] = False,
     common_name: Annotated[
         str, typer.Option(help="The name in the request; the service decides the one in the certificate.")
     ] = "",
-    key_size: Annotated[int, typer.Option(help="Bits of the RSA key: 2048, 3072 or 4096.")] = 2048,
-    fingerprint: Annotated[str, typer.Option(help="Accept only the issuing CA with this SHA-256.")] = "",
+    key: Annotated[KeyKind, typer.Option(help="The kind of key that is made.")] = KeyKind.RSA2048,
+    poll_interval: Annotated[str, typer.Option(help="How often a request that waits for approval is asked after.")] = "30s",
+    max_poll: Annotated[str, typer.Option(help="How long to wait for approval; running it again goes on waiting.")] = "1h",
+    fingerprint: Fingerprint = "",
+    legacy: Legacy = False,
+    oaep: Oaep = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Enrol over SCEP, or renew. When the connection breaks, run it again: the same request gets the same certificate.
@@ -44,22 +52,35 @@ def enrol(
 
     Example: signetry enrol http://127.0.0.1:8080/scep/default --challenge-file challenge.txt --out ./alice
     """
-    if key_size not in _KEY_SIZES:
-        raise BadRequest("--key-size is 2048, 3072 or 4096")
     if len(common_name.encode()) > COMMON_NAME_BYTES:
         raise BadRequest(f"--common-name has at most {COMMON_NAME_BYTES} bytes of UTF-8")
-    if renew == (challenge_file is not None):
-        raise BadRequest("give either --challenge-file, to enrol, or --renew")
-    with ScepClient(url, fingerprint=fingerprint) as client:
+    if not renew and no_challenge == (challenge_file is not None):
+        raise BadRequest("give --challenge-file or --no-challenge, to enrol, or --renew")
+    if renew and no_challenge:
+        raise BadRequest("--renew takes a --challenge-file where the renewal needs a fresh challenge, and nothing where not")
+    if same_key and not renew:
+        raise BadRequest("--same-key goes with --renew")
+    patience = Patience(parse_duration(poll_interval), parse_duration(max_poll))
+    folder = EnrolmentFolder(out)
+    challenge = _read_challenge(challenge_file)
+    with ScepClient(url, fingerprint=fingerprint, successors=folder.next_ca(), legacy=legacy, oaep=oaep) as client:
         bag = client.ca_certificates()
+
+        def decided(kept: EnrolmentFolder, application: Application) -> Identity:
+            got = _decided(client, bag, kept, application, patience)
+            # While it waited, another CA may have taken the place of the one it asked.
+            folder.write_chain(bag if got.certificate.issuer == bag.issuer.subject else client.ca_certificates())
+            return got
+
         if renew:
-            identity = _renew(client, bag, out, key_size)
+            identity = _renew(decided, folder, challenge, key, same_key=same_key)
         else:
-            identity = _enrol(client, bag, out, common_name or "signetry enrol", _read_challenge(challenge_file), key_size)
+            identity = _enrol(decided, folder, common_name or "signetry enrol", challenge, key)
+        _keep_next_ca(client, bag, folder)
     certificate = identity.certificate
     emit_record(
         {
-            "certificate": str(out / _CERTIFICATE),
+            "certificate": str(folder.certificate_path),
             "serial": f"{certificate.serial_number:032x}",
             "subject": certificate.subject.rfc4514_string(),
             "not_after": certificate.not_valid_after_utc,
@@ -67,6 +88,9 @@ def enrol(
         },
         as_json=as_json,
     )
+
+
+Decide = Callable[[EnrolmentFolder, Application], Identity]
 
 
 def _read_challenge(path: Path | None) -> str:
@@ -80,101 +104,74 @@ def _read_challenge(path: Path | None) -> str:
     return challenge
 
 
-def _enrol(client: ScepClient, bag: CaBag, out: Path, common_name: str, challenge: str, key_size: int) -> Identity:
-    if (out / _CERTIFICATE).exists():
-        if not (out / _REQUEST).exists():
-            raise Conflict(f"{out / _CERTIFICATE} is there already: renew it with --renew, or name another --out")
+def _enrol(decided: Decide, folder: EnrolmentFolder, common_name: str, challenge: str, kind: KeyKind) -> Identity:
+    if folder.is_certified:
+        if not folder.is_unfinished:
+            raise Conflict(f"{folder.certificate_path} is there already: renew it with --renew, or name another --out")
         # An earlier run was interrupted between its last two steps.
-        identity = _read_identity(out)
+        identity = folder.identity()
     else:
-        csr = _request(out, common_name, challenge, key_size)
-        try:
-            identity = client.enrol(bag, _read_key(out), csr)
-        except EnrolmentRefused:
-            # The server has decided: what is tried next is another request. The key stays.
-            (out / _REQUEST).unlink()
-            raise
-        _write_chain(out, bag)
-        _write_certificate(out, identity)
+        identity = decided(folder, folder.application(common_name, challenge, kind))
+        folder.write_certificate(identity.certificate)
     # The request holds the challenge, which is spent now.
-    (out / _REQUEST).unlink()
+    folder.forget_request()
     return identity
 
 
-def _request(out: Path, common_name: str, challenge: str, key_size: int) -> x509.CertificateSigningRequest:
-    """Return the request to send, kept before it is sent: an attempt after a lost answer repeats this very request."""
-    if not (out / _KEY).exists():
-        _write_key(out, rsa.generate_private_key(65537, key_size))
-    if (out / _REQUEST).exists():
-        kept = x509.load_pem_x509_csr((out / _REQUEST).read_bytes())
-        if kept.attributes.get_attribute_for_oid(AttributeOID.CHALLENGE_PASSWORD).value == challenge.encode():
-            return kept
-    csr = build_csr(_read_key(out), common_name, challenge)
-    replace_private(out / _REQUEST, csr.public_bytes(Encoding.PEM))
-    return csr
-
-
-def _renew(client: ScepClient, bag: CaBag, out: Path, key_size: int) -> Identity:
-    if _adopt_next(out):
-        return _read_identity(out)
-    held = _read_identity(out)
-    next_directory = out / "next"
-    if not (next_directory / _KEY).exists():
-        _write_key(next_directory, rsa.generate_private_key(65537, key_size))
-    identity = client.renew(bag, held, _read_key(next_directory))
-    _write_chain(out, bag)
-    _write_certificate(next_directory, identity)
-    _adopt_next(out)
+def _renew(decided: Decide, folder: EnrolmentFolder, challenge: str, kind: KeyKind, *, same_key: bool) -> Identity:
+    if folder.adopt_following():
+        return folder.identity()
+    if not folder.is_certified:
+        raise BadRequest(f"there is nothing to renew: {folder.certificate_path} is missing")
+    held = folder.identity()
+    following = folder.following
+    old_key = held.private_key if same_key else None
+    identity = decided(following, following.application(held.certificate.subject, challenge, kind, held, old_key))
+    following.write_certificate(identity.certificate)
+    folder.adopt_following()
     return identity
 
 
-def _adopt_next(out: Path) -> bool:
-    """Put the renewed pair, once it is complete, in the place of the old one; an interrupted move is finished by the next run."""
-    following = out / "next"
-    if not (following / _CERTIFICATE).exists():
-        return False
-    if (following / _KEY).exists():
-        (following / _KEY).replace(out / _KEY)
-    (following / _CERTIFICATE).replace(out / _CERTIFICATE)
-    with suppress(OSError):
-        # It may hold what a crash left of an unfinished file.
-        following.rmdir()
-    return True
+def _decided(client: ScepClient, bag: CaBag, kept: EnrolmentFolder, application: Application, patience: Patience) -> Identity:
+    """Return what an application gets, waiting for it as long as ``patience`` says.
 
+    Raises:
+        EnrolmentRefused: the server has decided: what is tried next is another request. The key stays.
+        EnrolmentPending: it has not, as yet; the next run asks again.
+    """
 
-def _read_identity(directory: Path) -> Identity:
-    path = directory / _CERTIFICATE
+    def poll() -> Identity:
+        return client.poll(bag, application)
+
+    def ask() -> Identity:
+        try:
+            return client.apply(bag, application)
+        except EnrolmentPending:
+            kept.note_pending(application)
+            _say_so(patience)
+            raise
+
     try:
-        certificate = x509.load_pem_x509_certificate(path.read_bytes())
-    except FileNotFoundError:
-        raise BadRequest(f"there is nothing to renew: {path} is missing") from None
-    except ValueError:
-        raise BadRequest(f"{path} holds no certificate") from None
-    return Identity(certificate, _read_key(directory))
+        return poll_until_decided(poll if kept.is_pending(application) else ask, poll, patience, sleep)
+    except EnrolmentRefused:
+        kept.forget_request()
+        raise
+    except EnrolmentPending:
+        raise EnrolmentPending("the request waits for approval; run the same command again to ask for the decision") from None
 
 
-def _read_key(directory: Path) -> rsa.RSAPrivateKey:
-    path = directory / _KEY
+def _say_so(patience: Patience) -> None:
+    if patience.interval <= patience.at_most:
+        every, at_most = (int(each.total_seconds()) for each in (patience.interval, patience.at_most))
+        typer.echo(f"the request waits for approval: asked after every {every} seconds, for {at_most} at most", err=True)
+
+
+def _keep_next_ca(client: ScepClient, bag: CaBag, folder: EnrolmentFolder) -> None:
+    """Keep what is to follow the CA, so that it is believed once it does; the certificate is there without."""
     try:
-        key = serialization.load_pem_private_key(path.read_bytes(), None)
-    except FileNotFoundError:
-        raise BadRequest(f"{path} is missing") from None
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise BadRequest(f"{path} holds no private key that can be read without a passphrase") from None
-    if not isinstance(key, rsa.RSAPrivateKey):
-        raise BadRequest(f"{path} is not an RSA key")
-    return key
-
-
-def _write_key(directory: Path, key: rsa.RSAPrivateKey) -> None:
-    pem = key.private_bytes(Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    replace_private(directory / _KEY, pem)
-
-
-def _write_certificate(directory: Path, identity: Identity) -> None:
-    replace_private(directory / _CERTIFICATE, identity.certificate.public_bytes(Encoding.PEM))
-
-
-def _write_chain(directory: Path, bag: CaBag) -> None:
-    authorities = [certificate for certificate in bag.certificates if certificate != bag.ra]
-    replace_private(directory / _CHAIN, b"".join(certificate.public_bytes(Encoding.PEM) for certificate in authorities))
+        if NEXT_CA in client.capabilities():
+            # Today's stays in the file where it is trusted for having been in it.
+            trusted = tuple(certificate for certificate in folder.next_ca() if certificate == bag.issuer)
+            folder.write_next_ca((*trusted, *client.next_ca_certificates(bag)))
+    except SignetryError as error:
+        typer.echo(f"the next CA is not known: {error}", err=True)

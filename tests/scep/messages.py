@@ -1,5 +1,6 @@
 """Fixed parties and ready-made messages for the tests of the codec: the authority and the client of ``tests/vectors/scep``."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -9,9 +10,10 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import NameOID
 
 from foundation import tlv
-from scep import message
+from scep import message, reply
 from scep.algorithms import Suite
-from scep.message import MessageType
+from scep.envelope import OpenedEnvelope
+from scep.message import MessageType, ReceivedMessage
 from scep.signing import Signer
 from tests.vectors.scep.capture import HERE, certificate, key
 
@@ -60,6 +62,19 @@ def request(
         sender_nonce=NONCE,
         suite=suite or Suite(),
     )
+
+
+def success(
+    signer: Signer,
+    received: ReceivedMessage,
+    opened: OpenedEnvelope,
+    certificate: bytes,
+    chain: Sequence[bytes] = (),
+    *,
+    challenge: str = "",
+) -> bytes:
+    """Return the CertRep that ``signer`` answers a request with, sealed for whoever sent it."""
+    return reply.success(signer, received, opened, reply.recipient(received, opened, challenge), certificate, chain)
 
 
 @dataclass(frozen=True)

@@ -28,26 +28,38 @@ from scep.errors import EnrolmentPending, EnrolmentRefused, FailInfo, ServerMisb
 from scep.message import ReceivedMessage
 from scep.signing import Signer, attribute, certificates_only, sign
 from tests.clocks import ManualClock
+from tests.scep.messages import success
 from tests.scep.world import ACTOR, World
 
 URL = "http://scep.test/scep/default"
 Answer = Callable[[ReceivedMessage, OpenedEnvelope], bytes]
 
 
-def served(answer: Callable[[httpx2.Request], httpx2.Response], **options: str) -> ScepClient:
-    return ScepClient(URL, transport=httpx2.MockTransport(answer), **options)
+def served(answer: Callable[[httpx2.Request], httpx2.Response], fingerprint: str = "") -> ScepClient:
+    return ScepClient(URL, transport=httpx2.MockTransport(answer), fingerprint=fingerprint)
 
 
 def answering(body: bytes) -> Callable[[httpx2.Request], httpx2.Response]:
     return lambda _request: httpx2.Response(200, content=body)
 
 
+def about_the_server(world: World, request: httpx2.Request) -> httpx2.Response | None:
+    """Return the answer to GetCACaps and GetCACert."""
+    match request.url.params["operation"]:
+        case "GetCACaps":
+            return httpx2.Response(200, text=world.responder.capabilities("default"))
+        case "GetCACert":
+            return httpx2.Response(200, content=world.responder.ca_certificates("default")[1])
+        case _:
+            return None
+
+
 def lying(world: World, answer: Answer) -> ScepClient:
     """Return a client of a server that answers PKIOperation with what ``answer`` makes of it."""
 
     def serve(request: httpx2.Request) -> httpx2.Response:
-        if request.url.params["operation"] == "GetCACert":
-            return httpx2.Response(200, content=world.responder.ca_certificates("default")[1])
+        if (told := about_the_server(world, request)) is not None:
+            return told
         received = message.parse(request.content)
         return httpx2.Response(200, content=answer(received, message.open_envelope(received, [world.ra])))
 
@@ -106,9 +118,11 @@ def test_a_single_ca_enrols(rsa_key: rsa.RSAPrivateKey, other_rsa_key: rsa.RSAPr
     def serve(request: httpx2.Request) -> httpx2.Response:
         if request.url.params["operation"] == "GetCACert":
             return httpx2.Response(200, content=alone.public_bytes(Encoding.DER))
+        if request.url.params["operation"] == "GetCACaps":
+            return httpx2.Response(200, text="SCEPStandard\n")
         received = message.parse(request.content)
         opened = message.open_envelope(received, [signer])
-        return httpx2.Response(200, content=reply.success(signer, received, opened, issued.public_bytes(Encoding.DER)))
+        return httpx2.Response(200, content=success(signer, received, opened, issued.public_bytes(Encoding.DER)))
 
     assert outcome(served(serve), other_rsa_key).certificate == issued
 
@@ -206,30 +220,30 @@ def resealed(received: ReceivedMessage, **changes: object) -> ReceivedMessage:
 
 def another_transaction(world: World, key: rsa.RSAPrivateKey) -> Answer:
     granted = certified(world, key)
-    return lambda received, opened: reply.success(world.ra, resealed(received, transaction_id="another"), opened, granted)
+    return lambda received, opened: success(world.ra, resealed(received, transaction_id="another"), opened, granted)
 
 
 def another_nonce(world: World, key: rsa.RSAPrivateKey) -> Answer:
     granted = certified(world, key)
-    return lambda received, opened: reply.success(world.ra, resealed(received, sender_nonce=bytes(16)), opened, granted)
+    return lambda received, opened: success(world.ra, resealed(received, sender_nonce=bytes(16)), opened, granted)
 
 
 def no_nonce(world: World, key: rsa.RSAPrivateKey) -> Answer:
     granted = certified(world, key)
-    return lambda received, opened: reply.success(world.ra, resealed(received, sender_nonce=None), opened, granted)
+    return lambda received, opened: success(world.ra, resealed(received, sender_nonce=None), opened, granted)
 
 
 def another_subscriber(world: World, key: rsa.RSAPrivateKey) -> Answer:
     """It is issued by the very CA, and signs as if it were the RA."""
     mallory = Signer.of(x509.load_der_x509_certificate(certified(world, key)), key)
     granted = certified(world, key)
-    return lambda received, opened: reply.success(mallory, received, opened, granted)
+    return lambda received, opened: success(mallory, received, opened, granted)
 
 
 def a_stranger(world: World, key: rsa.RSAPrivateKey) -> Answer:
     stranger = client.throwaway_signer(key, world.ra.certificate.subject)
     granted = certified(world, key)
-    return lambda received, opened: reply.success(stranger, received, opened, granted)
+    return lambda received, opened: success(stranger, received, opened, granted)
 
 
 def our_own_request(world: World, key: rsa.RSAPrivateKey) -> Answer:
@@ -250,27 +264,27 @@ def another_key(world: World, key: rsa.RSAPrivateKey) -> Answer:
     other = rsa.generate_private_key(65537, 2048)
     assert other.public_key() != key.public_key()
     granted = certified(world, other)
-    return lambda received, opened: reply.success(world.ra, received, opened, granted)
+    return lambda received, opened: success(world.ra, received, opened, granted)
 
 
 def another_issuer(world: World, key: rsa.RSAPrivateKey) -> Answer:
     made = self_signed(key, world.clock).public_bytes(Encoding.DER)
-    return lambda received, opened: reply.success(world.ra, received, opened, made)
+    return lambda received, opened: success(world.ra, received, opened, made)
 
 
 def no_certificate(world: World, _key: rsa.RSAPrivateKey) -> Answer:
-    return lambda received, opened: reply.success(world.ra, received, opened, b"")
+    return lambda received, opened: success(world.ra, received, opened, b"")
 
 
 def broken_certificate(world: World, _key: rsa.RSAPrivateKey) -> Answer:
-    return lambda received, opened: reply.success(world.ra, received, opened, tlv.sequence(tlv.integer(1)))
+    return lambda received, opened: success(world.ra, received, opened, tlv.sequence(tlv.integer(1)))
 
 
 def broken_envelope(world: World, key: rsa.RSAPrivateKey) -> Answer:
     granted = certified(world, key)
 
     def answer(received: ReceivedMessage, opened: OpenedEnvelope) -> bytes:
-        fine = message.parse(reply.success(world.ra, received, opened, granted))
+        fine = message.parse(success(world.ra, received, opened, granted))
         attributes = [
             attribute(message.TRANSACTION_ID, tlv.printable_string(received.transaction_id)),
             attribute(message.MESSAGE_TYPE, tlv.printable_string("3")),
@@ -286,7 +300,7 @@ def a_broken_signature(world: World, key: rsa.RSAPrivateKey) -> Answer:
     granted = certified(world, key)
 
     def answer(received: ReceivedMessage, opened: OpenedEnvelope) -> bytes:
-        good = reply.success(world.ra, received, opened, granted)
+        good = success(world.ra, received, opened, granted)
         return good[:-1] + bytes([good[-1] ^ 1])
 
     return answer
@@ -324,7 +338,7 @@ def test_a_lie_is_not_believed(
 def test_the_truth_is_believed(world: World, rsa_key: rsa.RSAPrivateKey) -> None:
     """So that the tests above fail for what they say."""
     granted = certified(world, rsa_key)
-    honest = lying(world, lambda received, opened: reply.success(world.ra, received, opened, granted))
+    honest = lying(world, lambda received, opened: success(world.ra, received, opened, granted))
     assert outcome(honest, rsa_key).certificate.public_bytes(Encoding.DER) == granted
 
 
@@ -365,18 +379,30 @@ def test_an_answer_beyond_the_bound_is_cut_short(world: World, rsa_key: rsa.RSAP
                 read[0] += 65536
                 yield bytes(65536)
 
-    with served(lambda _request: httpx2.Response(200, stream=Endless())) as ours:
-        with pytest.raises(ServerMisbehaved, match="above 1048576 bytes"):
+    def serve(request: httpx2.Request) -> httpx2.Response:
+        if request.url.params["operation"] == "GetCACaps":
+            return httpx2.Response(200, text="SCEPStandard")
+        return httpx2.Response(200, stream=Endless())
+
+    with served(serve) as ours:
+        with pytest.raises(ServerMisbehaved, match=f"above {MAX_REPLY_BYTES} bytes"):
             ours.ca_certificates()
         assert read[0] <= MAX_REPLY_BYTES + 65536
-        with pytest.raises(ServerMisbehaved, match="above 1048576 bytes"):
+        with pytest.raises(ServerMisbehaved, match=f"above {MAX_REPLY_BYTES} bytes"):
             ours.enrol(CaBag(world.ra.certificate, world.authority.certificate, ()), rsa_key, build_csr(rsa_key, "x"))
 
 
-@pytest.mark.parametrize("status", [302, 400, 404, 500, 503])
+@pytest.mark.parametrize("status", [302, 400, 404, 500])
 def test_an_http_error_is_told_with_what_the_server_said(status: int) -> None:
     answer = httpx2.Response(status, text="there is no such SCEP endpoint", headers={"location": "http://elsewhere.test/"})
     with served(lambda _request: answer) as ours, pytest.raises(ServerMisbehaved, match=f"HTTP {status}: there is no such"):
+        ours.ca_certificates()
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_server_that_puts_us_off_is_unreachable_for_now(status: int) -> None:
+    answer = httpx2.Response(status, text="come back later")
+    with served(lambda _request: answer) as ours, pytest.raises(ServerUnreachable, match=f"HTTP {status}: come back later"):
         ours.ca_certificates()
 
 
@@ -386,8 +412,8 @@ def test_a_lost_answer_is_asked_for_again_with_the_same_bytes(world: World, rsa_
     sent: list[bytes] = []
 
     def serve(request: httpx2.Request) -> httpx2.Response:
-        if request.url.params["operation"] == "GetCACert":
-            return httpx2.Response(200, content=world.responder.ca_certificates("default")[1])
+        if (told := about_the_server(world, request)) is not None:
+            return told
         sent.append(request.content)
         answer = world.responder.pki_operation("default", request.content, origin="test")
         if len(sent) < 3:
@@ -412,15 +438,15 @@ def test_a_server_that_never_answers_is_given_up() -> None:
     assert len(tried) == 3
 
 
-def test_requests_are_sealed_in_aes_256_and_signed_over_sha_256(world: World, rsa_key: rsa.RSAPrivateKey) -> None:
+def test_requests_are_made_with_what_the_server_lists(world: World, rsa_key: rsa.RSAPrivateKey) -> None:
     seen: list[tuple[Digest, Cipher]] = []
 
     def answer(received: ReceivedMessage, opened: OpenedEnvelope) -> bytes:
         seen.append((received.digest, opened.cipher))
-        return reply.success(world.ra, received, opened, certified(world, rsa_key))
+        return success(world.ra, received, opened, certified(world, rsa_key))
 
     outcome(lying(world, answer), rsa_key)
-    assert seen == [(Digest.SHA256, Cipher.AES256)]
+    assert seen == [(Digest.SHA256, Cipher.AES128)]
 
 
 def test_a_challenge_leaves_in_the_envelope_only(world: World, rsa_key: rsa.RSAPrivateKey) -> None:
@@ -428,11 +454,11 @@ def test_a_challenge_leaves_in_the_envelope_only(world: World, rsa_key: rsa.RSAP
 
     def serve(request: httpx2.Request) -> httpx2.Response:
         sent.append(bytes(request.url.raw_path) + request.content)
-        return httpx2.Response(200, content=world.responder.ca_certificates("default")[1])
+        return about_the_server(world, request) or httpx2.Response(200, content=b"no message")
 
     with served(serve) as ours, pytest.raises(ServerMisbehaved):
         ours.enrol(ours.ca_certificates(), rsa_key, build_csr(rsa_key, "x", "swordfish-swordfish"))
-    assert len(sent) == 2
+    assert len(sent) == 3
     assert not any(b"swordfish" in data for data in sent)
 
 

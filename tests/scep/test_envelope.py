@@ -16,6 +16,7 @@ from scep.algorithms import PKCS1_V15, Cipher, Digest, KeyTransport
 from scep.certificate import subject_key_identifier
 from scep.envelope import open_envelope, seal
 from scep.errors import AlgorithmRefused, EnvelopeUndecryptable, MalformedMessage, ScepRefusal
+from scep.key_transport import RsaRecipient
 from scep.signing import Signer
 from tests.foundation.ber_encoding import to_ber
 from tests.scep.messages import CA, CLIENT, RA
@@ -34,7 +35,7 @@ TRANSPORTS = [
 
 
 def sealed(cipher: Cipher = Cipher.AES128, transport: KeyTransport = PKCS1_V15, content: bytes = CONTENT) -> bytes:
-    return seal(content, RA_PUBLIC_KEY, RA.issuer_and_serial, cipher, transport)
+    return seal(content, RsaRecipient(RA_PUBLIC_KEY, RA.issuer_and_serial, transport), cipher)
 
 
 @pytest.mark.parametrize("cipher", list(Cipher))
@@ -95,7 +96,7 @@ def test_a_single_unknown_recipient_is_tried_with_every_key() -> None:
 
 @pytest.mark.parametrize("by_key", [False, True])
 def test_our_recipient_is_found_among_several(*, by_key: bool) -> None:
-    other = seal(CONTENT, key("client").public_key(), CLIENT.issuer_and_serial, Cipher.AES128)
+    other = seal(CONTENT, RsaRecipient(key("client").public_key(), CLIENT.issuer_and_serial), Cipher.AES128)
     theirs = next(part for part in walk(other) if part[0] == tlv.SET)
     der = sealed()
     if by_key:
@@ -161,7 +162,7 @@ def test_every_envelope_that_does_not_open_gets_the_same_answer(der: bytes) -> N
 
 def test_an_envelope_for_somebody_else_does_not_open() -> None:
     with pytest.raises(EnvelopeUndecryptable):
-        open_envelope(seal(CONTENT, key("client").public_key(), CLIENT.issuer_and_serial, Cipher.AES128), [RA])
+        open_envelope(seal(CONTENT, RsaRecipient(key("client").public_key(), CLIENT.issuer_and_serial), Cipher.AES128), [RA])
 
 
 class _OracleKey:
@@ -209,7 +210,7 @@ def test_unknown_ciphers_and_key_transports_are_bad_algorithms() -> None:
 def test_a_key_too_small_for_its_key_transport_is_refused() -> None:
     small = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505 - too small is the point
     with pytest.raises(AlgorithmRefused):
-        seal(CONTENT, small.public_key(), RA.issuer_and_serial, Cipher.AES128, KeyTransport(oaep=Digest.SHA512))
+        seal(CONTENT, RsaRecipient(small.public_key(), RA.issuer_and_serial, KeyTransport(oaep=Digest.SHA512)), Cipher.AES128)
 
 
 @settings(max_examples=200)

@@ -10,10 +10,11 @@ from scep.algorithms import PKCS1_V15, Cipher, Digest, KeyTransport, Suite
 from scep.cms import read_signed_data
 from scep.envelope import open_envelope, seal
 from scep.errors import FailInfo
+from scep.key_transport import RsaRecipient
 from scep.message import parse
 from scep.signing import certificates_only
 from tests.foundation.ber_encoding import to_ber
-from tests.scep.messages import CA, CLIENT, CSR, RA, request
+from tests.scep.messages import CA, CLIENT, CSR, RA, request, success
 from tests.vectors.scep.capture import HERE, key
 
 
@@ -41,13 +42,13 @@ def test_openssl_verifies_every_kind_of_reply(digest: Digest) -> None:
     exchange = received.exchange
     assert verify(reply.failure(RA, exchange, FailInfo.BAD_REQUEST, "nö")) == b""
     assert verify(reply.pending(RA, exchange)) == b""
-    assert decrypt(verify(reply.success(RA, received, open_envelope(received.content, [RA]), CA.certificate_der)), "client")
+    assert decrypt(verify(success(RA, received, open_envelope(received.content, [RA]), CA.certificate_der)), "client")
 
 
 @pytest.mark.parametrize("cipher", [Cipher.DES3, Cipher.AES128, Cipher.AES192, Cipher.AES256])
 @pytest.mark.parametrize("transport", [PKCS1_V15, KeyTransport(Digest.SHA1), KeyTransport(Digest.SHA256, Digest.SHA256)])
 def test_openssl_opens_what_we_seal(cipher: Cipher, transport: KeyTransport) -> None:
-    assert decrypt(seal(CSR, key("ra").public_key(), RA.issuer_and_serial, cipher, transport), "ra") == CSR
+    assert decrypt(seal(CSR, RsaRecipient(key("ra").public_key(), RA.issuer_and_serial, transport), cipher), "ra") == CSR
 
 
 @pytest.mark.parametrize("cipher", ["des3", "aes128", "aes192", "aes256"])
@@ -82,7 +83,7 @@ def test_what_openssl_signs_verifies(options: tuple[str, ...]) -> None:
 def test_openssl_reads_the_ber_that_our_tests_write() -> None:
     """So that the stand-in for BouncyCastle is known to be BER, and not just what our own reader takes for it."""
     assert decrypt(verify(to_ber(request(), keep=[CLIENT.certificate_der])), "ra") == CSR
-    sealed = seal(CSR, key("ra").public_key(), RA.issuer_and_serial, Cipher.AES128)
+    sealed = seal(CSR, RsaRecipient(key("ra").public_key(), RA.issuer_and_serial), Cipher.AES128)
     assert decrypt(to_ber(sealed, segment=100, implicit=True), "ra") == CSR
 
 

@@ -3,14 +3,24 @@
 from dataclasses import replace
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
+from foundation import tlv
 from scep import message, reply
 from scep.algorithms import Cipher, Digest, KeyTransport, Suite
+from scep.client import named, throwaway_signer
 from scep.cms import CONTENT_TYPE, MESSAGE_DIGEST, read_certificates, read_signed_data
+from scep.envelope import Recipient, read_envelope
 from scep.errors import AlgorithmRefused, Exchange, FailInfo
-from scep.message import PkiStatus, open_envelope, parse
-from tests.scep.messages import CA, CLIENT, NONCE, RA, request, signer_of, windows_throwaway_certificate
+from scep.key_agreement import AgreementRecipient
+from scep.key_transport import RsaRecipient
+from scep.message import PkiStatus, ReceivedMessage, open_envelope, parse
+from scep.password_recipient import PasswordRecipient
+from scep.reply_envelope import open_reply
+from tests.scep.messages import CA, CLIENT, NONCE, RA, request, signer_of, success, windows_throwaway_certificate
 from tests.scep.surgery import walk
 
 EXCHANGE = Exchange("4F/+=x", NONCE, Digest.SHA384)
@@ -28,7 +38,7 @@ def attribute_tags(der: bytes) -> dict[str, bytes]:
 def test_success_repeats_what_the_request_was_made_with(digest: Digest, cipher: Cipher, oaep: Digest | None) -> None:
     suite = Suite(digest, cipher, KeyTransport(oaep=oaep, mgf=oaep or Digest.SHA1))
     received = parse(request(suite))
-    answer = parse(reply.success(RA, received, open_envelope(received, [RA]), CLIENT.certificate_der))
+    answer = parse(success(RA, received, open_envelope(received, [RA]), CLIENT.certificate_der))
     opened = open_envelope(answer, [CLIENT])
     assert Suite(answer.digest, opened.cipher, opened.key_transport) == suite
     assert (answer.message_type, answer.pki_status) == (message.MessageType.CERT_REP, PkiStatus.SUCCESS)
@@ -38,34 +48,104 @@ def test_success_repeats_what_the_request_was_made_with(digest: Digest, cipher: 
 
 def test_single_des_is_answered_with_triple_des() -> None:
     received = parse(request(Suite(Digest.SHA1, Cipher.DES)))
-    answer = parse(reply.success(RA, received, open_envelope(received, [RA]), CLIENT.certificate_der))
+    answer = parse(success(RA, received, open_envelope(received, [RA]), CLIENT.certificate_der))
     assert open_envelope(answer, [CLIENT]).cipher is Cipher.DES3
 
 
 def test_success_holds_the_leaf_alone_and_a_chain_only_when_told() -> None:
     received = parse(request())
     envelope = open_envelope(received, [RA])
-    leaf = parse(reply.success(RA, received, envelope, CLIENT.certificate_der))
+    leaf = parse(success(RA, received, envelope, CLIENT.certificate_der))
     assert read_certificates(open_envelope(leaf, [CLIENT]).content) == (CLIENT.certificate_der,)
-    chain = parse(reply.success(RA, received, envelope, CLIENT.certificate_der, (CA.certificate_der,)))
+    chain = parse(success(RA, received, envelope, CLIENT.certificate_der, (CA.certificate_der,)))
     assert read_certificates(open_envelope(chain, [CLIENT]).content) == (CLIENT.certificate_der, CA.certificate_der)
 
 
 def test_success_is_enveloped_to_a_signer_that_the_library_cannot_read() -> None:
     made = windows_throwaway_certificate(serial_number=-5)
     received = parse(request(signer=signer_of(made)))
-    answer = reply.success(RA, received, open_envelope(received, [RA]), CLIENT.certificate_der)
+    answer = success(RA, received, open_envelope(received, [RA]), CLIENT.certificate_der)
     assert made.issuer_and_serial in walk(parse(answer).content)
     assert read_certificates(open_envelope(parse(answer), [signer_of(made)]).content)
 
 
-def test_a_request_signed_with_an_ec_key_cannot_be_answered_with_success() -> None:
+def signed_with(public_key: PublicKeyTypes, certificate: x509.Certificate | None = None) -> ReceivedMessage:
+    """Return a request as if this key had signed it, with this certificate."""
     received = parse(request())
-    elliptic = ec.generate_private_key(ec.SECP256R1()).public_key()
-    changed = replace(received, signer=replace(received.signer, public_key=elliptic))
-    with pytest.raises(AlgorithmRefused) as caught:
-        reply.success(RA, changed, open_envelope(received, [RA]), CLIENT.certificate_der)
-    assert caught.value.exchange == changed.exchange
+    return replace(received, signer=replace(received.signer, public_key=public_key, x509=certificate))
+
+
+def certified(key: ec.EllipticCurvePrivateKey, *usages: str) -> x509.Certificate:
+    """Return a self-signed certificate with these key usages."""
+    signing = ("digital_signature", "content_commitment", "key_cert_sign", "crl_sign")
+    flags = (*signing, "key_encipherment", "data_encipherment", "key_agreement", "encipher_only", "decipher_only")
+    model = throwaway_signer(key, named("x")).certificate
+    builder = x509.CertificateBuilder(model.issuer, model.subject, key.public_key(), model.serial_number)
+    builder = builder.not_valid_before(model.not_valid_before_utc).not_valid_after(model.not_valid_after_utc)
+    usage = x509.KeyUsage(**{flag: flag in usages for flag in flags})
+    return builder.add_extension(usage, critical=True).sign(key, hashes.SHA256())
+
+
+def recipient_of(received: ReceivedMessage, challenge: str) -> Recipient:
+    return reply.recipient(received, open_envelope(parse(request()), [RA]), challenge)
+
+
+@pytest.mark.parametrize("challenge", ["", "swordfish"])
+@pytest.mark.parametrize("curve", [ec.SECP256R1, ec.SECP384R1, ec.SECP521R1])
+def test_a_key_that_can_agree_does_so_with_or_without_challenge(curve: type[ec.EllipticCurve], challenge: str) -> None:
+    key = ec.generate_private_key(curve())
+    signer = parse(request()).signer
+    expected = AgreementRecipient(key.public_key(), tlv.sequence(signer.issuer_der, tlv.integer(signer.serial_number)))
+    throwaway = throwaway_signer(key, named("x")).certificate
+    for certificate in (None, throwaway, certified(key, "key_agreement"), certified(key, "digital_signature", "key_agreement")):
+        assert recipient_of(signed_with(key.public_key(), certificate), challenge) == expected
+
+
+def unable_to_agree() -> dict[str, ReceivedMessage]:
+    """Return requests by keys that can only sign."""
+    elliptic = ec.generate_private_key(ec.SECP256R1())
+    return {
+        "keyUsage": signed_with(elliptic.public_key(), certified(elliptic, "digital_signature")),
+        "brainpool": signed_with(ec.generate_private_key(ec.BrainpoolP256R1()).public_key()),
+        "Ed25519": signed_with(ed25519.Ed25519PrivateKey.generate().public_key()),
+    }
+
+
+@pytest.mark.parametrize("kind", ["keyUsage", "brainpool", "Ed25519"])
+def test_a_key_that_can_only_sign_is_answered_by_its_challenge(kind: str) -> None:
+    assert recipient_of(unable_to_agree()[kind], "swordfish") == PasswordRecipient("swordfish")
+
+
+@pytest.mark.parametrize("kind", ["keyUsage", "brainpool", "Ed25519"])
+def test_a_key_that_can_only_sign_is_refused_without_challenge(kind: str) -> None:
+    received = unable_to_agree()[kind]
+    with pytest.raises(AlgorithmRefused, match="can only sign, and the request has no challenge") as caught:
+        recipient_of(received, "")
+    assert caught.value.exchange == received.exchange
+
+
+def test_an_rsa_key_is_never_answered_by_challenge() -> None:
+    received = parse(request(Suite(key_transport=KeyTransport(oaep=Digest.SHA256))))
+    opened = open_envelope(received, [RA])
+    found = reply.recipient(received, opened, "swordfish")
+    assert isinstance(found, RsaRecipient)
+    assert found.transport == opened.key_transport
+    small = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505 - too small is the point
+    tight = replace(opened, key_transport=KeyTransport(oaep=Digest.SHA512), cipher=Cipher.AES256)
+    with pytest.raises(AlgorithmRefused, match="too small"):
+        reply.recipient(signed_with(small.public_key()), tight, "swordfish")
+
+
+@pytest.mark.parametrize("cipher", [Cipher.DES, Cipher.DES3, Cipher.AES128, Cipher.AES192, Cipher.AES256])
+def test_answers_by_agreement_and_by_challenge_repeat_the_cipher(cipher: Cipher) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    signer = throwaway_signer(key, named("x"))
+    received = parse(request(Suite(cipher=cipher), signer=signer))
+    opened = open_envelope(received, [RA])
+    for recipient in (reply.recipient(received, opened, ""), PasswordRecipient("swordfish")):
+        answer = parse(reply.success(RA, received, opened, recipient, CLIENT.certificate_der))
+        assert read_envelope(answer.content).cipher is (Cipher.DES3 if cipher is Cipher.DES else cipher)
+        assert read_certificates(open_reply(answer.content, signer, "swordfish")) == (CLIENT.certificate_der,)
 
 
 @pytest.mark.parametrize("fail_info", list(FailInfo))
@@ -103,8 +183,8 @@ def test_every_attribute_is_there_in_the_type_that_jscep_casts_to() -> None:
         message.RECIPIENT_NONCE: OCTETS,
     }
     received = parse(request())
-    success = reply.success(RA, received, open_envelope(received, [RA]), CLIENT.certificate_der)
-    assert attribute_tags(success) == always
+    granted = success(RA, received, open_envelope(received, [RA]), CLIENT.certificate_der)
+    assert attribute_tags(granted) == always
     assert attribute_tags(reply.pending(RA, EXCHANGE)) == always
     assert attribute_tags(reply.pending(RA, Exchange("1", None, Digest.SHA256))) == always
     failure = reply.failure(RA, EXCHANGE, FailInfo.BAD_ALG, "no")
