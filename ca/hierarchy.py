@@ -21,6 +21,7 @@ from ca.constraints import Constraints
 from ca.errors import AuthorityExists, KeyUnavailable, UnknownAuthority
 from ca.issuance import IssuanceListener, IssuingAuthority, record
 from ca.keys import KeyAlgorithm, KeyStore, PrivateKey, open_key
+from ca.lineage import Standing, standings
 from ca.records import Certificate, CertificationAuthority
 from ca.rows import (
     certificates_over,
@@ -73,6 +74,9 @@ class AuthorityRecord:
     certificate_der: bytes = field(repr=False)
     # False of an authority above ours whose key is somebody else's.
     is_ours: bool = True
+    standing: Standing = Standing.ACTIVE
+    # The issuing CA whose place it takes, or will take.
+    succeeds: CaName | None = None
 
 
 def root_algorithm(issuing: KeyAlgorithm) -> KeyAlgorithm:
@@ -207,6 +211,7 @@ def authorities(session: Session) -> list[AuthorityRecord]:
     """List the authorities that have a certificate, in the order in which they were made, each with its newest."""
     rows = session.exec(select(CertificationAuthority).order_by(col(CertificationAuthority.id))).all()
     names = {row.id: CaName(row.name) for row in rows}
+    standing = standings(session)
     found = []
     for row in rows:
         current = session.exec(certificates_over(id_of(row))).first()
@@ -224,6 +229,8 @@ def authorities(session: Session) -> list[AuthorityRecord]:
                 revoked_at=current.revoked_at,
                 certificate_der=current.der,
                 is_ours=row.key_reference is not None,
+                standing=standing[id_of(row)],
+                succeeds=names.get(row.succeeds_id),
             )
         )
     return found

@@ -46,9 +46,14 @@ def create_ra_key(
     return _pair(made, keystore)
 
 
-def load_ra_keys(session: Session, keystore: KeyStore, authority: IssuingAuthority, *, now: datetime) -> list[RaKeyPair]:
+def load_ra_keys(session: Session, keystore: KeyStore, authority_id: int, *, now: datetime) -> list[RaKeyPair]:
     """Load the RA keys of an issuing CA, newest first: the current one signs, all of them decrypt until they expire."""
-    return [_pair(kept, keystore) for kept in service_keys(session, authority.id, REGISTRATION, now=now)]
+    return [_pair(kept, keystore) for kept in service_keys(session, authority_id, REGISTRATION, now=now)]
+
+
+def has_ra_key(session: Session, authority_id: int, *, now: datetime) -> bool:
+    """Say whether an issuing CA has an RA key in force."""
+    return bool(service_keys(session, authority_id, REGISTRATION, now=now))
 
 
 def is_ra_key_due(session: Session, authority_id: int, *, now: datetime) -> bool:

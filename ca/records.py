@@ -24,6 +24,11 @@ class CertificationAuthority(Table, table=True):
     key_reference: str | None = Field(default=None, max_length=200)
     key_algorithm: str = Field(max_length=20)
     created_at: datetime = Field(sa_type=UtcDateTime)
+    # The issuing CA whose place this one takes, and since when it does; both empty of the first of a lineage (``ca/lineage.py``).
+    succeeds_id: int | None = Field(default=None, foreign_key="certification_authority.id")
+    activated_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    # Since when nothing is asked of it any more but its CRL.
+    retired_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class Certificate(Table, table=True):

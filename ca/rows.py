@@ -29,6 +29,14 @@ def row_named(session: Session, name: CaName) -> CertificationAuthority:
     return row
 
 
+def name_of(session: Session, authority_id: int) -> CaName:
+    """Return what the authority of this number is called. Raises UnknownAuthority."""
+    name = session.exec(select(CertificationAuthority.name).where(col(CertificationAuthority.id) == authority_id)).one_or_none()
+    if name is None:
+        raise UnknownAuthority(f"there is no authority number {authority_id}")
+    return CaName(name)
+
+
 def key_reference(row: CertificationAuthority) -> str:
     """Return the name of an authority's key.
 

@@ -3,7 +3,7 @@
 ``owe`` notes in the transaction of a revocation that a CRL is due. The worker's ``publish_due`` claims what is due, reads the
 entries, signs outside any transaction and stores the result under its lease: a worker that lost the lease loses its CRL, and
 numbers only rise (RFC 5280 section 5.2.3). What is revoked during a build moves ``revision`` and makes the next CRL due at once;
-any number of revocations before a build are one CRL.
+any number of revocations before a build are one CRL. A retired authority's goes on until its last certificate has expired.
 """
 
 import hashlib
@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import ColumnElement, case, delete, insert, literal, or_, select
+from sqlalchemy import ColumnElement, case, delete, func, insert, literal, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col
 
 from ca.certificate import BACKDATING
 from ca.issuance import IssuingAuthority
+from ca.lineage import is_over
 from ca.records import Certificate, CertificationAuthority
 from crl.build import BuiltCrl, CrlContent, Entries, build
 from crl.records import CrlSchedule, PublishedCrl
@@ -126,7 +127,7 @@ def ensure_schedules(session: Session, now: datetime) -> None:
     )
     for authority_id in session.execute(query).scalars().all():
         newest = current(session, authority_id)
-        if newest is None or newest.next_update <= now:
+        if newest is None or (newest.next_update <= now and not is_over(session, authority_id, now)):
             owe(session, authority_id, now)
         else:
             session.execute(_first_schedule(session, authority_id, now).on_conflict_do_nothing(index_elements=_KEY))
@@ -149,6 +150,11 @@ def publish_due(
         return [_publish_or_postpone(transactions, authorities, clock, settings, listeners, claimed) for claimed in claims]
 
 
+def is_needed(session: Session, authority_id: int, now: datetime) -> bool:
+    """Say whether a CRL of this authority must be valid: it is not retired, or certificates of it have not expired yet."""
+    return not is_over(session, authority_id, now)
+
+
 def next_due(session: Session) -> datetime | None:
     """Return when ``publish_due`` will next find something to do, which may be past; None when nothing is scheduled.
 
@@ -169,6 +175,14 @@ def current_by_name(session: Session, name: str) -> CrlHead | None:
     """Return the newest CRL of the authority called ``name``, or None where there is no CRL, or no such authority."""
     of_name = select(col(CertificationAuthority.id)).where(col(CertificationAuthority.name) == name)
     return _head(session, col(PublishedCrl.authority_id) == of_name.scalar_subquery())
+
+
+def size(session: Session, crl_id: int) -> int:
+    """Return how many bytes a published CRL has, without reading it; 0 when it has been deleted since."""
+    return (
+        session.execute(select(func.length(col(PublishedCrl.der))).where(col(PublishedCrl.id) == crl_id)).scalar_one_or_none()
+        or 0
+    )
 
 
 def encoded(session: Session, crl_id: int) -> bytes | None:
@@ -226,7 +240,10 @@ def _publish(
     freshness = settings.of(authority)
     with transactions.reading() as session:
         newest = current(session, authority.id)
-        entries = _entries(session, authority.id, _still_listed(newest, freshness, now))
+        since = _still_listed(newest, freshness, now)
+        entries = _entries(session, authority.id, since)
+        # What has just expired is listed once more; then there is nothing left to say of a retired authority.
+        following = None if is_over(session, authority.id, since) else now + freshness.interval
     # As far back as certificates are dated: a checker whose clock is behind must not find the CRL to be of the future.
     this_update = now.replace(microsecond=0) - BACKDATING
     number = max(claimed.last_number, newest.number if newest else 0) + 1
@@ -236,7 +253,7 @@ def _publish(
     finished = clock.now()
 
     def store(session: Session) -> bool:
-        if not _settle(session, claimed, finished, due=now + freshness.interval, failures=0, last_number=number):
+        if not _settle(session, claimed, finished, due=following, failures=0, last_number=number):
             return False
         _store(session, authority.id, built)
         outdated = (col(PublishedCrl.authority_id) == authority.id) & (col(PublishedCrl.number) <= number - settings.keep)
@@ -277,8 +294,8 @@ def _entries(session: Session, authority_id: int, since: datetime) -> Entries:
     return Entries.collect(session.execute(query, execution_options={"yield_per": _BATCH}).scalars())
 
 
-def _settle(session: Session, claimed: _Claim, now: datetime, *, due: datetime, **changes: object) -> bool:
-    """End the lease; the next CRL is due at ``due``, or now where something was revoked since the claim."""
+def _settle(session: Session, claimed: _Claim, now: datetime, *, due: datetime | None, **changes: object) -> bool:
+    """End the lease; the next CRL is due at ``due`` (None: never), or now where something was revoked since the claim."""
     unmoved = col(CrlSchedule.revision) == claimed.revision
     due_at = case((unmoved, literal(due, UtcDateTime())), else_=literal(now, UtcDateTime()))
     return settle(session, CrlSchedule, claimed.authority_id, claimed.token, due_at=due_at, **changes)

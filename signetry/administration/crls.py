@@ -10,9 +10,11 @@ from sqlmodel import Session, col, select
 
 from ca import hierarchy
 from ca.errors import UnknownAuthority
+from ca.rows import name_of
 from crl import publication
 from crl.records import CrlSchedule
 from foundation.errors import NotFound
+from scep.retrieval import FoundCrl
 from signetry.house import House
 
 
@@ -86,6 +88,17 @@ def newest(session: Session, name: str) -> x509.CertificateRevocationList:
     if der is None:
         raise NoCrl(f"{name} has published no CRL yet")
     return x509.load_der_x509_crl(der)
+
+
+def newest_within(house: House, authority_id: int, at_most: int) -> FoundCrl | None:
+    """Return the newest CRL of an authority, and itself only if it has at most so many bytes; None before its first."""
+    with house.transactions.reading() as session:
+        head = publication.current(session, authority_id)
+        if head is None:
+            return None
+        url = hierarchy.crl_url(house.settings.public_url, name_of(session, authority_id))
+        der = publication.encoded(session, head.id) if publication.size(session, head.id) <= at_most else None
+    return FoundCrl(url, der)
 
 
 def entries(crl: x509.CertificateRevocationList, *, after: int = 0) -> Iterator[Entry]:

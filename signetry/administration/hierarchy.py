@@ -123,7 +123,7 @@ def request_for(house: House, name: str) -> str:
         ForeignAuthority, KeyUnavailable: its key is not ours, or cannot be opened.
     """
     with house.transactions.reading() as session:
-        return _request(house, session, CaName(name))
+        return request_in(house, session, CaName(name))
 
 
 def export_chain(house: House, name: str, form: ChainFormat) -> bytes:
@@ -145,9 +145,12 @@ def chain_of(house: House, name: str) -> tuple[bytes, ...]:
 def new_authority(house: House, name: CaName, algorithm: KeyAlgorithm, constraints: Constraints) -> NewAuthority:
     """Return what an authority of this installation is to be made as.
 
-    Its names come from the settings, not from a command line: a second run completes the first without being told again.
+    Its names come from the settings, not from a command line: a second run completes the first without being told again. The
+    second of a lineage, ``issuing-2``, is the "Issuing CA 2".
     """
-    role = "Root CA" if name == ROOT else f"{name.replace('-', ' ').title()} CA"
+    base, _, number = name.rpartition("-")
+    base, number = (base, f" {number}") if base and number.isdecimal() else (name, "")
+    role = "Root CA" if name == ROOT else f"{base.replace('-', ' ').title()} CA{number}"
     common_name = f"{house.settings.organisation.name or 'Signetry'} {role}"
     if len(common_name.encode()) > COMMON_NAME_BYTES:
         # The organisation stands in the name beside it.
@@ -181,7 +184,7 @@ def _create(house: House, order: AuthorityOrder, session: Session) -> Ordered:
     else:
         _require_same(session, order)
     certificate = rows.newest_or_none(session, row_named(session, name))
-    request = _request(house, session, name) if certificate is None else ""
+    request = request_in(house, session, name) if certificate is None else ""
     subject = (x509.load_pem_x509_csr(request.encode()) if certificate is None else certificate).subject
     used = any(endpoint.issuing_ca == name for endpoint in house.endpoints.values())
     return Ordered(
@@ -217,6 +220,10 @@ def _create_under_root(house: House, session: Session, new: NewAuthority, constr
 def _require_same(session: Session, order: AuthorityOrder) -> None:
     """Return if an earlier order like this one made the CA that is there."""
     row = row_named(session, CaName(order.name))
+    if row.succeeds_id is not None:
+        raise AuthorityExists(
+            f"{order.name!r} was made by a roll-over, as the successor of another: endpoints go on naming that one"
+        )
     above = rows.issuer_of(session, row)
     is_elsewhere = above is None or above.key_reference is None
     certificate = rows.newest_or_none(session, row)
@@ -232,7 +239,8 @@ def _usual_key(session: Session) -> KeyAlgorithm:
     return DEFAULT_KEY if issuing is None else KeyAlgorithm(issuing.key_algorithm)
 
 
-def _request(house: House, session: Session, name: CaName) -> str:
+def request_in(house: House, session: Session, name: CaName) -> str:
+    """Return what ``request_for`` does, from the transaction of ``session``."""
     algorithm = KeyAlgorithm(row_named(session, name).key_algorithm)
     new = new_authority(house, name, algorithm, Constraints())
     subject = authority_name(new.common_name, new.organisation)

@@ -165,6 +165,8 @@ def _authorities(session: Session) -> Iterator[AuthorityShown]:
             name=record.name,
             issuer=record.issuer,
             is_ours=record.is_ours,
+            state=record.standing.value if record.is_ours else None,
+            succeeds=record.succeeds,
             key=record.key_algorithm,
             subject=record.subject,
             serial=record.serial,
@@ -172,7 +174,7 @@ def _authorities(session: Session) -> Iterator[AuthorityShown]:
             revoked_at=record.revoked_at,
         )
     for name in hierarchy.awaiting_certificate(session):
-        yield AuthorityShown(name=name, is_awaiting=True)
+        yield AuthorityShown(name=name, is_awaiting=True, state="awaiting")
 
 
 def _installed(name: str, done: Installation, *, dry_run: bool) -> InstallationShown:

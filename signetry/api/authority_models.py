@@ -1,7 +1,7 @@
 """What requests about certification authorities say, and what they are told."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, WithJsonSchema
 
@@ -28,6 +28,8 @@ class AuthorityShown(Shown):
             "issuer": "root",
             "is_ours": True,
             "is_awaiting": False,
+            "state": "active",
+            "succeeds": None,
             "key": "rsa3072",
             "subject": _SUBJECT,
             "serial": _SERIAL,
@@ -40,6 +42,11 @@ class AuthorityShown(Shown):
     issuer: Annotated[str | None, Field(description="The authority above it; null of a root, and of one that awaits.")] = None
     is_ours: Annotated[bool, Field(description="Whether its key is here.")] = True
     is_awaiting: Annotated[bool, Field(description="Whether it has a key and no certificate yet.")] = False
+    state: Annotated[
+        Literal["awaiting", "prepared", "active", "former", "retired"] | None,
+        Field(description="How far its roll-over is: exactly one of those that succeed each other is active. Null if not ours."),
+    ] = None
+    succeeds: Annotated[str | None, Field(description="The issuing CA whose place it takes, or will take.")] = None
     key: str | None = None
     subject: str | None = None
     serial: str | None = None

@@ -40,7 +40,7 @@ def test_an_ec_authority_gets_an_rsa_ra_key(store: Transactions, keystore: Memor
     assert made.private_key.key_size == 2048
     assert made.private_key.public_key() == made.certificate.public_key()
     with store.reading() as session:
-        (loaded,) = load_ra_keys(session, keystore, issuing, now=NOW)
+        (loaded,) = load_ra_keys(session, keystore, issuing.id, now=NOW)
         event = session.exec(select(AuditEvent).where(AuditEvent.action == "ra-key.created")).one()
     assert loaded == made
     assert event.subject == "ca:issuing"
@@ -54,7 +54,7 @@ def test_ra_keys_load_newest_first_and_until_they_expire(
     assert first.certificate.subject != second.certificate.subject
     with store.reading() as session:
         for now, expected in ((60, [second, first]), (89, [second, first]), (90, [second]), (151, [])):
-            assert load_ra_keys(session, keystore, issuing, now=NOW + now * DAY) == expected
+            assert load_ra_keys(session, keystore, issuing.id, now=NOW + now * DAY) == expected
 
 
 def test_a_revoked_ra_key_is_not_used_any_more(store: Transactions, keystore: MemoryKeyStore, issuing: IssuingAuthority) -> None:
@@ -65,7 +65,7 @@ def test_a_revoked_ra_key_is_not_used_any_more(store: Transactions, keystore: Me
 
     store.write(revoke)
     with store.reading() as session:
-        assert load_ra_keys(session, keystore, issuing, now=NOW) == []
+        assert load_ra_keys(session, keystore, issuing.id, now=NOW) == []
         assert is_ra_key_due(session, issuing.id, now=NOW)
 
 
@@ -97,4 +97,4 @@ def test_an_ra_key_that_is_no_rsa_key_is_refused(
     create(store, keystore, issuing, NOW)
     keystore.kept["issuing-ra-1"] = issuing.private_key
     with store.reading() as session, pytest.raises(KeyUnavailable, match="must be an RSA key"):
-        load_ra_keys(session, keystore, issuing, now=NOW)
+        load_ra_keys(session, keystore, issuing.id, now=NOW)

@@ -16,7 +16,7 @@ from sqlmodel import Session, col, select
 from audit.log import Actor
 from ca import revocation
 from ca.issuance import IssuingAuthority
-from ca.records import Certificate
+from ca.records import Certificate, CertificationAuthority
 from ca.revocation import RevocationReason, RevokedCertificate
 from crl import publication
 from crl.publication import CrlHead, Freshness, owe, publish_due
@@ -348,3 +348,40 @@ def test_the_worker_learns_when_to_look_next(world: World, clock: ManualClock) -
 def test_a_crl_is_rebuilt_before_it_ends_or_the_settings_are_refused() -> None:
     with pytest.raises(ValueError, match="rebuilt"):
         Freshness(timedelta(hours=1), timedelta(hours=1))
+
+
+def test_the_size_of_a_crl_is_known_without_reading_it(world: World) -> None:
+    world.publish()
+    with world.transactions.reading() as session:
+        number = head(world).id
+        assert publication.size(session, number) == len(publication.encoded(session, number) or b"")
+        assert publication.size(session, 4711) == 0
+
+
+def test_a_retired_authority_publishes_until_its_last_certificate_has_been_listed_once_more(world: World) -> None:
+    certificate_id = world.issue(not_after=world.clock.now() + timedelta(hours=10))
+    revoke(world, certificate_id)
+
+    def retire(session: Session) -> None:
+        row = session.get(CertificationAuthority, ISSUING)
+        assert row is not None
+        row.retired_at = world.clock.now()
+        session.add(row)
+
+    world.transactions.write(retire)
+    seen: list[bool] = []
+    for _ in range(14):
+        world.publish()
+        seen.append(serial(world, certificate_id) in serials(world))
+        world.clock.advance(hours=1)
+    # It was listed while it was valid, and in one CRL from after that.
+    assert True in seen
+    with world.transactions.reading() as session:
+        assert session.exec(select(CrlSchedule.due_at).where(col(CrlSchedule.authority_id) == ISSUING)).one() is None
+        assert not publication.is_needed(session, ISSUING, world.clock.now())
+        assert publication.is_needed(session, ROOT, world.clock.now())
+    last = head(world).number
+    world.clock.advance(days=3)
+    world.transactions.write(lambda session: publication.ensure_schedules(session, world.clock.now()))
+    world.publish()
+    assert head(world).number == last
