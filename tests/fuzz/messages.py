@@ -10,6 +10,7 @@ from foundation import tlv
 from scep import message
 from scep.algorithms import Cipher, Digest, KeyTransport, Suite
 from scep.message import MessageType, build_request
+from scep.queries import IssuerAndSerial, IssuerAndSubject, write_issuer_and_serial, write_issuer_and_subject
 from scep.signing import Signer, attribute, sign
 from tests.fuzz.mutations import mutate
 
@@ -17,6 +18,8 @@ from tests.fuzz.mutations import mutate
 _CIPHERS: Final = (Cipher.AES128, Cipher.AES128, Cipher.AES256, Cipher.AES256, Cipher.DES3, Cipher.DES)
 _DIGESTS: Final = (Digest.SHA256, Digest.SHA256, Digest.SHA256, Digest.SHA512, Digest.SHA512, Digest.SHA1)
 _TYPES: Final = (MessageType.PKCS_REQ, MessageType.PKCS_REQ, MessageType.PKCS_REQ, MessageType.RENEWAL_REQ, MessageType.CERT_POLL)
+_BROKEN_QUESTIONS: Final = 0.8
+_QUESTIONS: Final = (MessageType.CERT_POLL, MessageType.GET_CERT, MessageType.GET_CRL)
 _TRANSPORTS: Final = (KeyTransport(), KeyTransport(), KeyTransport(Digest.SHA1), KeyTransport(Digest.SHA256, Digest.SHA256))
 
 
@@ -48,7 +51,7 @@ class MessageSource:
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield mutants for ever."""
-        makers = (self._outside, self._outside, self._attributes, self._envelope, self._certificate_request)
+        makers = (self._outside, self._outside, self._attributes, self._envelope, self._certificate_request, self._question)
         while True:
             yield self._random.choice(makers)()
 
@@ -80,6 +83,20 @@ class MessageSource:
         """Return a message whose certificate request is broken, under a valid envelope and signature."""
         return self._built(mutate(self._random, self._request))
 
+    def _question(self) -> bytes:
+        """Return a CertPoll, GetCert or GetCRL that is broken inside, or (some of the time) whole."""
+        message_type = self._random.choice(_QUESTIONS)
+        issuer = self._recipient.issuer.public_bytes()
+        serial_number = self._random.choice((self._recipient.serial_number, self._random.getrandbits(128), 0, -1))
+        content = (
+            write_issuer_and_subject(IssuerAndSubject(issuer, self._signer.certificate.subject.public_bytes()))
+            if message_type == MessageType.CERT_POLL
+            else write_issuer_and_serial(IssuerAndSerial(issuer, serial_number))
+        )
+        if self._random.random() < _BROKEN_QUESTIONS:
+            content = mutate(self._random, content)
+        return self._built(content, message_type)
+
     def _signed(self, content: bytes) -> bytes:
         attributes = (
             attribute(message.TRANSACTION_ID, tlv.printable_string(str(self._random.getrandbits(64)))),
@@ -88,13 +105,13 @@ class MessageSource:
         )
         return sign(self._signer, content, attributes, self._random.choice(_DIGESTS))
 
-    def _built(self, content: bytes) -> bytes:
+    def _built(self, content: bytes, message_type: MessageType | None = None) -> bytes:
         suite = Suite(self._random.choice(_DIGESTS), self._random.choice(_CIPHERS), self._random.choice(_TRANSPORTS))
         return build_request(
             self._signer,
             self._recipient,
             content,
-            message_type=self._random.choice(_TYPES),
+            message_type=self._random.choice(_TYPES) if message_type is None else message_type,
             transaction_id=str(self._random.getrandbits(64)),
             sender_nonce=self._random.randbytes(16),
             suite=suite,

@@ -25,6 +25,7 @@ from scep.cms import read_certificates
 from tests.daemons.service import serving
 from tests.fuzz.messages import MessageSource
 from tests.scep.messages import CAPTURED, CLIENT, CSR, captured
+from tests.vectors.scep.build import built
 
 _GET_EVERY = 10
 _GET_LIMIT = 6000
@@ -126,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--pids", type=lambda text: [int(pid) for pid in text.split(",") if pid], default=[], help="a,b,c")
     parser.add_argument("--growth", type=int, default=32, help="MiB a process may grow by")
     options = parser.parse_args(arguments)
-    originals = [captured(name) for name in CAPTURED]
+    originals = [*(captured(name) for name in CAPTURED), *built()]
     with _target(options.url, options.pids) as (url, pids), closing(Endpoint(url)) as endpoint:
         source = MessageSource(options.seed, originals, signer=CLIENT, recipient=endpoint.ra_certificate(), request=CSR)
         failures, growth = fuzz(endpoint, source, options.count, pids)

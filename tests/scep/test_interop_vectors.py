@@ -7,13 +7,12 @@ from cryptography import x509
 
 from ca.csr import parse_csr
 from foundation.ber import normalise
-from scep import reply
 from scep.algorithms import PKCS1_V15, Cipher, Digest
 from scep.cms import read_certificates
 from scep.decoding import MAX_SIZE
 from scep.message import MessageType, open_envelope, parse
 from tests.foundation.ber_encoding import to_ber
-from tests.scep.messages import CAPTURED, CLIENT, RA, captured
+from tests.scep.messages import CAPTURED, CLIENT, RA, captured, success
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def test_what_real_clients_send_is_read_opened_and_understood(name: str) -> None
 @pytest.mark.parametrize("name", EXPECTED)
 def test_the_answer_opens_with_the_key_of_the_client(name: str) -> None:
     message = parse(captured(name))
-    answer = parse(reply.success(RA, message, open_envelope(message, [RA]), CLIENT.certificate_der))
+    answer = parse(success(RA, message, open_envelope(message, [RA]), CLIENT.certificate_der))
     assert read_certificates(open_envelope(answer, [CLIENT]).content) == (CLIENT.certificate_der,)
     assert answer.recipient_nonce == message.sender_nonce
 
