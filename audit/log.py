@@ -12,6 +12,7 @@ from sqlalchemy import insert
 from sqlmodel import Session
 
 from audit.records import AuditEvent
+from foundation.statements import Prepared
 from foundation.tables import table_of
 
 Outcome = Literal["done", "refused", "failed"]
@@ -39,13 +40,13 @@ class Event:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-_INSERT = insert(table_of(AuditEvent))
+_INSERT = Prepared(insert(table_of(AuditEvent)), "at", "actor", "action", "subject", "origin", "outcome", "details")
 
 
 def record(session: Session, event: Event, *, now: datetime) -> None:
     """Add ``event`` to the record, in the caller's transaction."""
-    session.execute(
-        _INSERT,
+    _INSERT.run(
+        session,
         {
             "at": now,
             "actor": event.actor.name[:200],

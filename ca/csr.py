@@ -6,6 +6,7 @@ key and the signature are the library's. Nothing read here becomes a name in a c
 Authorisation.
 """
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -73,6 +74,11 @@ class CertificateRequest:
     subject: tuple[tuple[str, str], ...]
     requested: RequestedNames
     challenge: str | None = field(repr=False)
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the request as received, in hex."""
+        return hashlib.sha256(self.der).hexdigest()
 
 
 def parse_csr(der: bytes) -> CertificateRequest:

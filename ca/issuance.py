@@ -11,19 +11,20 @@ from datetime import datetime, timedelta
 from cryptography import x509
 from cryptography.x509.oid import AuthorityInformationAccessOID
 from sqlalchemy import insert
-from sqlmodel import Session
+from sqlmodel import Session, col, select
 
 from audit.log import Actor, Event
 from audit.log import record as record_event
-from ca.authorisation import Authorisation, CaName, DeviceId, PersonId, SubjectNames
+from ca.authorisation import Authorisation, CaName, DeviceId, PersonId, ProfileName, SubjectNames
 from ca.certificate import BuiltCertificate, Intent, key_identifier, sign, spki_sha256, validity_period
 from ca.errors import IssuerNotValid, ProfileNotAllowed, WeakKey
 from ca.key_policy import check_public_key
 from ca.keys import PrivateKey, PublicKey
 from ca.limits import Limits, limits_of, names_held
 from ca.profiles import CertificateProfile, key_family
-from ca.records import Certificate
+from ca.records import Certificate, CertificationAuthority
 from ca.subject import Organisation, alternative_names, security_identifier, subject_name
+from foundation.statements import Prepared
 from foundation.tables import table_of
 
 
@@ -180,8 +181,7 @@ def record(
         "issued_at": now,
         "der": built.der,
     }
-    inserted = session.execute(_INSERT, row)
-    certificate_id = int(inserted.inserted_primary_key[0])  # type: ignore[attr-defined]
+    certificate_id: int = _INSERT.value(session, row)
     details = {
         "authority": authority.name,
         "profile": built.profile,
@@ -207,7 +207,50 @@ def record(
     return certificate_id
 
 
-_INSERT = insert(table_of(Certificate))
+def announce(session: Session, certificate_id: int, listeners: Sequence[IssuanceListener]) -> None:
+    """Call the listeners for a certificate that was recorded without them, because it was not to be released then."""
+    row = session.exec(select(Certificate).where(col(Certificate.id) == certificate_id)).one()
+    issued = IssuedCertificate(
+        id=certificate_id,
+        authority_id=row.authority_id,
+        authority=CaName(
+            session.exec(select(CertificationAuthority.name).where(col(CertificationAuthority.id) == row.authority_id)).one()
+        ),
+        certificate=BuiltCertificate(
+            profile=ProfileName(row.profile),
+            serial=row.serial,
+            der=row.der,
+            subject=row.subject,
+            not_before=row.not_before,
+            not_after=row.not_after,
+            spki_sha256=row.spki_sha256,
+        ),
+        person=None if row.person_id is None else PersonId(row.person_id),
+        device=None if row.device_id is None else DeviceId(row.device_id),
+        certifies=row.certifies_id,
+        renews=row.renews_id,
+    )
+    for listener in listeners:
+        listener(session, issued)
+
+
+_CERTIFICATE = table_of(Certificate)
+_INSERT = Prepared(
+    insert(_CERTIFICATE).returning(_CERTIFICATE.c.id),
+    "authority_id",
+    "serial",
+    "profile",
+    "subject",
+    "person_id",
+    "device_id",
+    "certifies_id",
+    "renews_id",
+    "spki_sha256",
+    "not_before",
+    "not_after",
+    "issued_at",
+    "der",
+)
 
 
 def _extensions(

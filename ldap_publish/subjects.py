@@ -65,12 +65,25 @@ class SubjectState:
     certificates: tuple[HeldCertificate, ...] = ()
 
 
+# Returns the ids of all such certificates: they are few.
+WithheldSource = Callable[[Session], Collection[int]]
+
+
+def nothing_withheld(_session: Session) -> Collection[int]:
+    """Return none."""
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What the room takes from outside of it: an authority's newest CRL, and the key that signs for its persons."""
+    """What the room takes from outside of it.
+
+    An authority's newest CRL, the key that signs for its persons, and which certificates have not been handed out yet.
+    """
 
     crl: CrlSource
     signer: SignerSource
+    withheld: WithheldSource = nothing_withheld
 
 
 def load(
@@ -80,7 +93,7 @@ def load(
     persons = [subject.id for subject in subjects if subject.kind is SubjectKind.PERSON]
     authorities = [subject.id for subject in subjects if subject.kind is SubjectKind.AUTHORITY]
     fields = person_fields(session, persons)
-    certificates = certificates_of(session, persons, now)
+    certificates = certificates_of(session, persons, now, sources.withheld(session))
     names = authority_names(session, authorities)
     placed = _placed(session, directory.name, persons, authorities)
     needs = Needs(session, directory, now, sources.crl, sources.signer)

@@ -118,8 +118,13 @@ def person_fields(session: Session, person_ids: Collection[int]) -> dict[int, di
     return {row[0]: {name: value or "" for name, value in zip(names, row[1:], strict=True)} for row in session.execute(query)}
 
 
-def certificates_of(session: Session, person_ids: Collection[int], now: datetime) -> dict[int, list[HeldCertificate]]:
-    """Return every certificate of each person, those that are not good without their encoding."""
+def certificates_of(
+    session: Session, person_ids: Collection[int], now: datetime, withheld: Collection[int] = ()
+) -> dict[int, list[HeldCertificate]]:
+    """Return every certificate of each person, those that are not good without their encoding.
+
+    Those ``withheld`` have not been handed out: the person does not hold them yet.
+    """
     good = (_CERTIFICATE.c.revoked_at.is_(None)) & (_CERTIFICATE.c.not_after > now)
     of_certificate = ("id", "authority_id", "serial", "profile", "device_id", "renews_id", "not_before", "not_after")
     names = (*of_certificate, "spki_sha256", "revocation_reason")
@@ -127,7 +132,9 @@ def certificates_of(session: Session, person_ids: Collection[int], now: datetime
     query = select(_CERTIFICATE.c.person_id, *(_CERTIFICATE.c[name] for name in names), der.label("der"))
     found: dict[int, list[HeldCertificate]] = defaultdict(list)
     for person_id, *values in session.execute(query.where(_CERTIFICATE.c.person_id.in_(list(person_ids)))):
-        found[person_id].append(HeldCertificate(*values))
+        certificate = HeldCertificate(*values)
+        if certificate.id not in withheld:
+            found[person_id].append(certificate)
     return found
 
 

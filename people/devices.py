@@ -9,6 +9,7 @@ from sqlalchemy import Row, Select, bindparam, insert, or_, select, update
 from sqlmodel import Session
 
 from audit.log import Actor, Event, record
+from foundation.statements import Prepared
 from foundation.tables import table_of
 from people.addresses import normalise_dns_name
 from people.errors import AlreadyTaken, UnknownDevice, UnknownPerson
@@ -73,8 +74,10 @@ _UNIQUE_FIELDS = tuple(name for name in _STORED_FIELDS if name not in {"platform
 
 _COLUMNS = ("id", "owner_id", "active", "created_at", "changed_at", *_STORED_FIELDS)
 _DEVICES = select(*(_DEVICE.c[name] for name in _COLUMNS), _PERSON.c.upn.label("owner")).join_from(_DEVICE, _PERSON, isouter=True)
-_BY_ID = _DEVICES.where(_DEVICE.c.id == bindparam("device_id"))
+_BY_ID = Prepared(_DEVICES.where(_DEVICE.c.id == bindparam("device_id")))
 _BY_NAME = _DEVICES.where(_DEVICE.c.name == bindparam("device_name"))
+_BY_DNS_NAME = _DEVICES.where(_DEVICE.c.dns_name == bindparam("host"))
+_BY_MDM_IDS = _DEVICES.where(_DEVICE.c.mdm_id.in_(bindparam("mdm_ids", expanding=True))).order_by(_DEVICE.c.id).limit(1)
 
 
 def normalise_device(given: DeviceFields) -> DeviceFields:
@@ -155,12 +158,24 @@ def reactivate_device(session: Session, device_id: int, *, actor: Actor, now: da
 
 def find_device_for_enrolment(session: Session, device_id: int) -> DeviceRecord | None:
     """Return the device of this id, in one statement prepared beforehand."""
-    return _record(session.execute(_BY_ID, {"device_id": device_id}).one_or_none())
+    row = _BY_ID.row(session, {"device_id": device_id})
+    return DeviceRecord(**row._asdict()) if row else None
 
 
 def find_device(session: Session, name: str) -> DeviceRecord | None:
     """Return the device of this name, if there is one."""
     return _record(session.execute(_BY_NAME, {"device_name": name.strip()}).one_or_none())
+
+
+def find_device_by_dns_name(session: Session, dns_name: str) -> DeviceRecord | None:
+    """Return the device that has this (normalised) DNS name, if there is one."""
+    return _record(session.execute(_BY_DNS_NAME, {"host": dns_name}).one_or_none())
+
+
+def find_device_managed_as(session: Session, mdm_id: str) -> DeviceRecord | None:
+    """Return the device that its management system numbers so, in either case: GUIDs are written both ways."""
+    spellings = [mdm_id, mdm_id.lower(), mdm_id.upper()]
+    return _record(session.execute(_BY_MDM_IDS, {"mdm_ids": spellings}).one_or_none())
 
 
 def carried_by_members(group: str) -> Select[tuple[int]]:

@@ -14,6 +14,7 @@ from sqlalchemy import Row, Select, bindparam, delete, insert, or_, select, upda
 from sqlmodel import Session
 
 from audit.log import Actor, Event, record
+from foundation.statements import Prepared
 from foundation.tables import table_of
 from people.addresses import normalise_email, normalise_upn
 from people.errors import AlreadyTaken, InvalidField, UnknownAddress, UnknownPerson
@@ -52,7 +53,7 @@ def _selected(source: Any) -> Select[Any]:  # noqa: ANN401 - the table, or a pag
     return select(*columns, _ADDRESS.c.email.label("address")).join_from(source, _ADDRESS, _ADDRESS.c.person_id == source.c.id)
 
 
-_BY_ID = _selected(_PERSON).where(_PERSON.c.id == bindparam("person_id")).order_by(_ADDRESS.c.id)
+_BY_ID = Prepared(_selected(_PERSON).where(_PERSON.c.id == bindparam("person_id")).order_by(_ADDRESS.c.id))
 _BY_UPN = _selected(_PERSON).where(_PERSON.c.upn == bindparam("upn")).order_by(_ADDRESS.c.id)
 _OWNER_OF_ADDRESS = select(_ADDRESS.c.person_id).where(_ADDRESS.c.email == bindparam("email")).scalar_subquery()
 _BY_ADDRESS = _selected(_PERSON).where(_PERSON.c.id == _OWNER_OF_ADDRESS).order_by(_ADDRESS.c.id)
@@ -159,7 +160,7 @@ def reactivate_person(session: Session, person_id: int, *, actor: Actor, now: da
 
 def find_person_for_enrolment(session: Session, person_id: int) -> PersonRecord | None:
     """Return the person of this id, in one statement prepared beforehand: every enrolment runs it."""
-    return _one(session.execute(_BY_ID, {"person_id": person_id}).all())
+    return _one(_BY_ID.rows(session, {"person_id": person_id}))
 
 
 def find_person(

@@ -1,5 +1,6 @@
 """The certificates that SCEP messages carry: the signer's, above all."""
 
+import hashlib
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -50,6 +51,12 @@ class CarriedCertificate:
     subject_der: bytes
     public_key: PublicKeyTypes
     x509: x509.Certificate | None
+
+    @property
+    def spki_sha256(self) -> str:
+        """The SHA-256 of its key's SubjectPublicKeyInfo, in hex."""
+        spki = self.public_key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+        return hashlib.sha256(spki).hexdigest()
 
 
 def read_certificate(der: bytes) -> CarriedCertificate:

@@ -9,16 +9,18 @@ Source: RFC 8894 section 2.3 (challengePassword); CERT VU#971035 (a challenge mu
 import base64
 import hashlib
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 from sqlmodel import Session
 
 from audit import log
 from audit.log import Actor, Event
 from ca.authorisation import DeviceId, PersonId, ProfileName
 from foundation.errors import BadRequest
+from foundation.statements import Prepared
 from foundation.tables import table_of
 from scep.errors import ChallengeRefused
 from scep.records import Challenge
@@ -28,11 +30,13 @@ MAX_LIFETIME = timedelta(days=90)
 _RANDOM_BYTES = 20
 
 _CHALLENGE = table_of(Challenge)
-_FIND = select(_CHALLENGE).where(
-    _CHALLENGE.c.digest == bindparam("presented"),
-    _CHALLENGE.c.endpoint == bindparam("at_endpoint"),
+_FIND = Prepared(
+    select(_CHALLENGE).where(
+        _CHALLENGE.c.digest == bindparam("presented"),
+        _CHALLENGE.c.endpoint == bindparam("at_endpoint"),
+    )
 )
-_REDEEM = (
+_REDEEM = Prepared(
     update(_CHALLENGE)
     .where(
         _CHALLENGE.c.id == bindparam("challenge"),
@@ -75,10 +79,15 @@ def digest(challenge: str) -> str:
     return hashlib.sha256(challenge.encode()).hexdigest()
 
 
-def mint(session: Session, order: ChallengeOrder, *, actor: Actor, now: datetime) -> tuple[str, ...]:
-    """Create ``order.count`` challenges and return them in the clear, for the only time.
+def in_base32() -> str:
+    """Return 160 random bits in 32 letters and digits, which every PrintableString and every URL carries unescaped."""
+    return base64.b32encode(secrets.token_bytes(_RANDOM_BYTES)).decode()
 
-    Each is 32 letters and digits (base32), which every PrintableString and every URL carries unescaped.
+
+def mint(
+    session: Session, order: ChallengeOrder, *, actor: Actor, now: datetime, make: Callable[[], str] = in_base32
+) -> tuple[str, ...]:
+    """Create ``order.count`` challenges and return them in the clear, for the only time; ``make`` returns a random one.
 
     Raises:
         BadRequest: the count or the lifetime is out of bounds, or the order names neither a person nor a device.
@@ -89,7 +98,7 @@ def mint(session: Session, order: ChallengeOrder, *, actor: Actor, now: datetime
         raise BadRequest(f"a challenge lives up to {MAX_LIFETIME.days} days")
     if order.person is None and order.device is None:
         raise BadRequest("a challenge is bound to a person, a device or both")
-    minted = tuple(base64.b32encode(secrets.token_bytes(_RANDOM_BYTES)).decode() for _ in range(order.count))
+    minted = tuple(make() for _ in range(order.count))
     session.execute(
         insert(_CHALLENGE),
         [
@@ -118,9 +127,22 @@ def mint(session: Session, order: ChallengeOrder, *, actor: Actor, now: datetime
     return minted
 
 
+def unused(session: Session, order: ChallengeOrder, *, now: datetime) -> int:
+    """Return how many live challenges there are for whom, and where, ``order`` would mint another."""
+    columns = _CHALLENGE.c
+    query = select(func.count()).where(
+        columns.endpoint == order.endpoint,
+        columns.redeemed_at.is_(None),
+        columns.expires_at > now,
+        # Either has an index; of a person with several devices each device counts for itself.
+        columns.person_id == order.person if order.device is None else columns.device_id == order.device,
+    )
+    return int(session.execute(query).scalar_one())
+
+
 def find(session: Session, presented: str, *, endpoint: str, now: datetime) -> KnownChallenge | None:
-    """Return the challenge of ``endpoint`` that ``presented`` is, live or spent; None when there is none."""
-    row = session.execute(_FIND, {"presented": digest(presented), "at_endpoint": endpoint}).one_or_none()
+    """Return the challenge of ``endpoint`` that has the digest ``presented``, live or spent; None when there is none."""
+    row = _FIND.row(session, {"presented": presented, "at_endpoint": endpoint})
     if row is None:
         return None
     return KnownChallenge(
@@ -139,6 +161,6 @@ def redeem(session: Session, challenge_id: int, *, certificate_id: int, now: dat
     Raises:
         ChallengeRefused: somebody else redeemed it first, or it expired meanwhile; the transaction must not be committed.
     """
-    spent = session.execute(_REDEEM, {"challenge": challenge_id, "redeemed_at": now, "certificate_id": certificate_id})
-    if spent.rowcount != 1:  # type: ignore[attr-defined]  # an UPDATE's result counts rows
+    spent = _REDEEM.run(session, {"challenge": challenge_id, "redeemed_at": now, "certificate_id": certificate_id})
+    if spent != 1:
         raise ChallengeRefused

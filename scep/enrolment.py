@@ -1,12 +1,15 @@
 """Enrolment: who may have which certificate, and its record (RFC 8894 sections 2.3, 3.3.1 and 3.3.1.2).
 
 The order is the house's (design.md section 2): find the stored answer of an identical retry, else authorise; build the
-certificate outside any transaction; then store certificate, redeemed challenge, audit event and everything owed in one. Only
-what that transaction has committed is returned.
+certificate outside any transaction; then store certificate, redeemed challenge, audit event and everything owed in one. What that
+transaction is to store is a ``Proposal``: nothing of it may be told to anybody before the commit, and nobody waits here for it.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
+from typing import Final
 
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
@@ -14,7 +17,6 @@ from sqlmodel import Session
 from audit import log
 from audit.log import Actor, Event
 from ca import issuance
-from ca.authorisation import Authorisation, DeviceId, PersonId, SubjectNames
 from ca.csr import CertificateRequest
 from ca.errors import WeakKey
 from ca.issuance import IssuanceListener, IssuingAuthority
@@ -25,49 +27,33 @@ from ca.subject import Organisation
 from foundation.clock import Clock
 from foundation.errors import SignetryError, Unavailable
 from foundation.transactions import Transactions
-from people.activity import Inactive, require_active
-from people.devices import find_device_for_enrolment
-from people.persons import find_person_for_enrolment
-from scep import challenge, register, renewal
-from scep.certificate import CarriedCertificate
-from scep.challenge import KnownChallenge
+from people.activity import require_active
+from scep import pending, quota, register, renewal
 from scep.endpoint import Endpoint
 from scep.errors import ChallengeRefused, UnknownSigner
-from scep.register import GrantedCertificate
+from scep.pending import Poll
+from scep.policies.one_time import OneTime
+from scep.policy import Authorise, ChallengePolicy, Deferral, Grant, LocalPolicy, RemotePolicy
+from scep.register import FormerIssuer, GrantedCertificate
 from scep.renewal import HeldCertificate
-from scep.subject import names_of
+from scep.request import EnrolmentRequest, PresentedRequest
+
+# A phone asks again within hours; what it has not got by then, it will not get (facts/mail_profiles.md section 4).
+WITHHELD_AT_MOST: Final = timedelta(hours=24)
+_ONE_TIME: Final = OneTime()
 
 
 @dataclass(frozen=True, slots=True)
-class EnrolmentRequest:
-    """A PKCSReq or RenewalReq whose signature, envelope and proof of possession have been verified.
+class Proposal:
+    """What a request gets as soon as ``store`` has been committed: a certificate, or word that it is pending (None), or refused.
 
-    Attributes:
-        transaction_id: as the client chose it; not unique (facts/scep.md).
-        csr: the certificate request.
-        challenge: the challengePassword, wherever the client put it; empty when there is none.
-        signer: the certificate the message was signed with: anybody's, until it is found among ours.
-        must_renew: whether this is a RenewalReq, which only the holder of a certificate of ours may send.
+    ``store`` of a ``refusal`` puts it on record.
     """
 
-    transaction_id: str
-    csr: CertificateRequest
-    challenge: str = field(repr=False)
-    signer: CarriedCertificate
-    must_renew: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Claim:
-    """What a request shows for itself: the certificate of ours it is signed with, the challenge of ours it presents."""
-
-    held: HeldCertificate | None
-    challenge: KnownChallenge | None
-
-    @property
-    def is_fresh(self) -> bool:
-        """Whether a live challenge is presented."""
-        return self.challenge is not None and self.challenge.live
+    presented: PresentedRequest
+    granted: GrantedCertificate | None
+    store: Callable[[Session], None]
+    refusal: SignetryError | None = None
 
 
 class Enroller:
@@ -76,8 +62,9 @@ class Enroller:
     Args:
         transactions: the store.
         clock: the time.
+        policies: the challenge policy of each endpoint by its name; ``one-time`` where there is none.
         organisation: named in sponsor-validated subjects, where configured.
-        listeners: called for every certificate, in the transaction that records it.
+        listeners: called for every certificate that is released, in the transaction that releases it.
     """
 
     def __init__(
@@ -85,131 +72,227 @@ class Enroller:
         transactions: Transactions,
         clock: Clock,
         *,
+        policies: Mapping[str, ChallengePolicy] | None = None,
         organisation: Organisation | None = None,
         listeners: Sequence[IssuanceListener] = (),
     ) -> None:
         self._transactions = transactions
         self._clock = clock
+        self._policies = dict(policies or {})
         self._organisation = organisation
         self._listeners = tuple(listeners)
 
-    def enrol(
-        self, endpoint: Endpoint, authority: IssuingAuthority, request: EnrolmentRequest, actor: Actor
-    ) -> GrantedCertificate:
-        """Return the certificate that ``request`` gets; it is recorded and durable.
+    def is_remote(self, endpoint: Endpoint) -> bool:
+        """Say whether somebody is asked over a network about the requests of an endpoint."""
+        return isinstance(self._policy(endpoint), RemotePolicy)
 
-        An identical retry gets the same certificate again, as long as that is neither revoked nor expired.
-
-        Raises:
-            ChallengeRefused, RenewalRefused, UnknownSigner, Inactive: the requester may not have a certificate now.
-            NamesNotAuthorised, NamesMissing, WeakKey: it may, but not with these names or this key; a challenge stays usable.
-            Unavailable: the store is, or the key; the same request may be granted later.
-        """
-        with self._transactions.reading() as session:
-            claim = _Claim(register.held(session, authority, request.signer), self._presented(session, endpoint, request))
-            retry_key = register.retry_key(endpoint.name, request.transaction_id, request.csr.der, request.challenge, claim.held)
-            # A challenge that is still live has obtained nothing yet, so there is nothing to look for.
-            stored = None if claim.is_fresh else register.kept(session, retry_key, now=self._clock.now())
-            if stored is not None:
-                return stored
-            authorised = self._authorised(session, endpoint, request, claim)
-        if isinstance(authorised, SignetryError):
-            # Written only now: readers that wait for a writer would leave it no connection to the database.
-            self._note(claim, authorised, actor)
-            raise authorised
-        try:
-            return self._issue(endpoint, authority, request, authorised, claim, retry_key, actor)
-        except (SignetryError, IntegrityError) as error:
-            # The same request, sent twice at once: the other one was stored first, and its certificate answers both.
-            with self._transactions.reading() as session:
-                stored = register.kept(session, retry_key, now=self._clock.now())
-            if stored is not None:
-                return stored
-            if isinstance(error, SignetryError) and not isinstance(error, Unavailable):
-                self._note(claim, error, actor)
-            raise
-
-    def _presented(self, session: Session, endpoint: Endpoint, request: EnrolmentRequest) -> KnownChallenge | None:
-        if not request.challenge:
-            return None
-        return challenge.find(session, request.challenge, endpoint=endpoint.name, now=self._clock.now())
-
-    def _authorised(
-        self, session: Session, endpoint: Endpoint, request: EnrolmentRequest, claim: _Claim
-    ) -> Authorisation | SignetryError:
-        """Return what the request entitles to, or why to nothing."""
-        try:
-            authorisation = self._authorise(session, endpoint, request, claim)
-            check_request(request.csr.requested, authorisation.names)
-        except SignetryError as refusal:
-            return refusal
-        return authorisation
-
-    def _authorise(self, session: Session, endpoint: Endpoint, request: EnrolmentRequest, claim: _Claim) -> Authorisation:
-        """Decide between challenge and renewal.
-
-        A live challenge decides by itself: macOS and Intune renew with a fresh one. Without, a certificate of ours may speak for
-        its holder; a challenge that is present and not live is then refused, unless it is the one that this very holder redeemed
-        before: certmonger repeats it in every renewal (facts/scep.md section 6).
-        """
-        held, known = claim.held, claim.challenge
-        if known is not None and claim.is_fresh:
-            authorisation = self._by_challenge(session, endpoint, request, known)
-            return replace(authorisation, renews=held.id) if held and _same_holder(known, held) else authorisation
-        if held is None:
-            raise UnknownSigner if request.must_renew and not request.challenge else ChallengeRefused
-        if request.challenge and not (known and known.redeemed_for and _same_holder(known, held)):
-            raise ChallengeRefused
-        names = _todays_names(session, held.person, held.device)
-        return renewal.authorise(held, names, endpoint=endpoint, now=self._clock.now())
-
-    def _by_challenge(
-        self,
-        session: Session,
-        endpoint: Endpoint,
-        request: EnrolmentRequest,
-        known: KnownChallenge,
-    ) -> Authorisation:
-        if known.profile not in endpoint.profiles:
-            raise ChallengeRefused
-        wanted_units = request.csr.requested.organisational_units if "OU" in endpoint.subject_from_request else ()
-        # Whatever reads a subject up to its first NUL or line break would read something else than was requested.
-        wanted_units = tuple(unit for unit in wanted_units if unit.isprintable())
-        return Authorisation(
-            profile=known.profile,
-            names=_todays_names(session, known.person, known.device),
-            granted_by=f"one-time challenge {known.id}",
-            person=known.person,
-            device=known.device,
-            organisational_units=wanted_units,
-        )
-
-    def _issue(
+    def propose(
         self,
         endpoint: Endpoint,
         authority: IssuingAuthority,
         request: EnrolmentRequest,
-        authorisation: Authorisation,
-        claim: _Claim,
-        retry_key: str,
         actor: Actor,
-    ) -> GrantedCertificate:
+        former: Sequence[FormerIssuer] = (),
+    ) -> GrantedCertificate | Proposal:
+        """Return the certificate that an identical request was granted before, else what is to be stored for this one.
+
+        What was granted before is given again as long as it is neither revoked nor expired. Certificates of ``former``
+        authorities may be renewed as those of ``authority`` are, which issues.
+
+        Raises:
+            ChallengeRefused, RenewalRefused, UnknownSigner, Inactive: the requester may not have a certificate now.
+            NamesNotAuthorised, NamesMissing, WeakKey: it may, but not with these names or this key; a challenge stays usable.
+            Unavailable: the store is, or whoever else is needed; the same request may be granted later.
+        """
+        policy, now = self._policy(endpoint), self._clock.now()
+        decided: Grant | Deferral | SignetryError | None = None
+        with self._transactions.reading() as session:
+            held = register.held(session, (authority, *former), request.signer)
+            presented = PresentedRequest(endpoint, request, held, actor.origin)
+            stored = register.kept(session, presented.retry_key, now=now)
+            if stored is None and isinstance(policy, LocalPolicy):
+                decided = self._decided(session, policy, presented, policy.authorise)
+                stored = self._obtained(session, policy, presented, decided)
+        if stored is not None:
+            return self._released(policy, presented, stored)
+        if decided is None:
+            decided = self._decided_elsewhere(policy, presented)
+        if isinstance(decided, SignetryError):
+            return self._refused(policy, presented, decided, actor)
+        if isinstance(decided, Deferral):
+            return Proposal(presented, None, partial(decided.record, actor=actor))
+        try:
+            return self._proposal(authority, policy, presented, decided, actor)
+        except Unavailable:
+            # The key is out of reach. Whoever decides elsewhere would have to be asked anew: that client sends its request again,
+            # every other one polls.
+            if isinstance(policy, RemotePolicy):
+                raise
+            defer = partial(pending.defer, presented=presented, needs_approval=False, actor=actor, now=now)
+            return Proposal(presented, None, defer)
+        except SignetryError as error:
+            return self._refused(policy, presented, error, actor)
+
+    def poll(
+        self,
+        endpoint: Endpoint,
+        authority: IssuingAuthority,
+        poll: Poll,
+        actor: Actor,
+        former: Sequence[FormerIssuer] = (),
+    ) -> GrantedCertificate | Proposal:
+        """Take up the request that a CertPoll asks after, as if it had been sent again.
+
+        Raises:
+            UnknownRequest: there is none.
+            RequestRejected, and what ``propose`` raises.
+        """
+        with self._transactions.reading() as session:
+            request = pending.taken_up(session, endpoint.name, poll, now=self._clock.now())
+        return self.propose(endpoint, authority, request, actor, former)
+
+    def enrol(
+        self, endpoint: Endpoint, authority: IssuingAuthority, request: EnrolmentRequest, actor: Actor
+    ) -> GrantedCertificate | None:
+        """Return the certificate that ``request`` gets, recorded, durable and released; None while it is pending.
+
+        Raises as ``propose`` does.
+        """
+        proposed = self.propose(endpoint, authority, request, actor)
+        return self.settle(proposed, actor) if isinstance(proposed, Proposal) else proposed
+
+    def settle(self, proposal: Proposal, actor: Actor) -> GrantedCertificate | None:
+        """Store a proposal and return what it grants, released; waits for the commit, and for whoever is to be told."""
+        try:
+            self._transactions.write(proposal.store)
+        except (SignetryError, IntegrityError) as error:
+            return self.settle_failed(proposal, error, actor)
+        if proposal.refusal is not None:
+            raise proposal.refusal
+        if proposal.granted is None:
+            return None
+        return self._released(self._policy(proposal.presented.endpoint), proposal.presented, proposal.granted)
+
+    def settle_failed(self, proposal: Proposal, error: Exception, actor: Actor) -> GrantedCertificate | None:
+        """Return what a request gets all the same whose proposal could not be stored.
+
+        The same request, sent twice at once: the other one was stored first, and its certificate answers both.
+
+        Raises:
+            ``error`` itself, where there is nothing.
+        """
+        if proposal.refusal is not None:
+            raise error
+        presented = proposal.presented
+        policy = self._policy(presented.endpoint)
+        with self._transactions.reading() as session:
+            stored = register.kept(session, presented.retry_key, now=self._clock.now())
+            stored = stored or self._obtained(session, policy, presented, error)
+        if stored is not None:
+            return self._released(policy, presented, stored)
+        if isinstance(error, SignetryError):
+            return self.settle(self._refused(policy, presented, error, actor), actor)
+        raise error
+
+    def _obtained(
+        self, session: Session, policy: ChallengePolicy, presented: PresentedRequest, refusal: object
+    ) -> GrantedCertificate | None:
+        """Return the certificate that the challenge was spent on, where that is for the very key now presented again.
+
+        A client may have lost the answer and try again in another transaction. Or somebody copied its envelope and was quicker,
+        under a transactionID of his own: that must not cost the owner of the key its certificate.
+        """
+        if not isinstance(refusal, ChallengeRefused) or presented.held is not None:
+            return None
+        certificate_id = policy.redeemed_for(session, presented, now=self._clock.now())
+        if certificate_id is None:
+            return None
+        return register.obtained(session, certificate_id, presented.request.csr.public_key, now=self._clock.now())
+
+    # --- deciding ---
+
+    def _policy(self, endpoint: Endpoint) -> ChallengePolicy:
+        return self._policies.get(endpoint.name, _ONE_TIME)
+
+    def _decided_elsewhere(self, policy: ChallengePolicy, presented: PresentedRequest) -> Grant | Deferral | SignetryError:
+        """Return as ``_decided`` does, after asking whoever decides, with no transaction open."""
+        authorise = None
+        if isinstance(policy, RemotePolicy) and _asks_policy(policy, presented):
+            authorise = policy.consult(presented)
+        with self._transactions.reading() as session:
+            return self._decided(session, policy, presented, authorise)
+
+    def _decided(
+        self, session: Session, policy: ChallengePolicy, presented: PresentedRequest, authorise: Authorise | None
+    ) -> Grant | Deferral | SignetryError:
+        """Return what the request entitles to, or why to nothing."""
+        try:
+            decided = self._decide(session, policy, presented, authorise)
+            if isinstance(decided, Grant):
+                check_request(presented.request.csr.requested, decided.authorisation.names)
+                quota.require_left(session, presented.endpoint, decided.authorisation, now=self._clock.now())
+        except SignetryError as refusal:
+            return refusal
+        return decided
+
+    def _decide(
+        self, session: Session, policy: ChallengePolicy, presented: PresentedRequest, authorise: Authorise | None
+    ) -> Grant | Deferral:
+        """Decide between policy and renewal.
+
+        A challenge that the policy takes decides by itself: macOS and Intune renew with a fresh one. Without any, a certificate
+        of ours may speak for its holder; a challenge that is present and not taken is then refused, unless it is the one that
+        this very holder came with before.
+        """
+        held, now = presented.held, self._clock.now()
+        if authorise is None or not _asks_policy(policy, presented):
+            if held is None:
+                raise UnknownSigner
+            return self._renewal(session, policy, presented.endpoint, held)
+        try:
+            decided = authorise(session, presented, now=now)
+        except ChallengeRefused:
+            if held is None or not policy.is_spent_by(session, presented, held, now=now):
+                raise
+            return self._renewal(session, policy, presented.endpoint, held)
+        if held is not None and isinstance(decided, Grant) and _is_for_holder(decided, held):
+            return replace(decided, authorisation=replace(decided.authorisation, renews=held.id))
+        return decided
+
+    def _renewal(self, session: Session, policy: ChallengePolicy, endpoint: Endpoint, held: HeldCertificate) -> Grant:
+        names = policy.vouched_names(session, held)
+        return Grant(renewal.authorise(held, names, endpoint=endpoint, now=self._clock.now()), by_certificate=True)
+
+    # --- issuing ---
+
+    def _proposal(
+        self,
+        authority: IssuingAuthority,
+        policy: ChallengePolicy,
+        presented: PresentedRequest,
+        grant: Grant,
+        actor: Actor,
+    ) -> Proposal:
         now = self._clock.now()
+        authorisation = grant.authorisation
         built = issuance.build(
             authority,
             profile_named(authorisation.profile),
             authorisation.names,
-            _certifiable(request.csr),
+            _certifiable(presented.request.csr),
             now=now,
             organisation=self._organisation,
             organisational_units=authorisation.organisational_units,
         )
+        # A renewal by certificate alone was decided here: there is nobody elsewhere to tell.
+        withheld = isinstance(policy, RemotePolicy) and policy.withholds and not grant.by_certificate
 
         def store(session: Session) -> None:
+            # Counted again: others may have been granted one since.
+            quota.require_left(session, presented.endpoint, authorisation, now=now, hold=True)
             require_active(session, person=authorisation.person, device=authorisation.device)
-            # A live challenge speaks for itself, whatever has become of the certificate that the request is signed with.
-            if claim.held is not None and not claim.is_fresh:
-                register.require_unrevoked(session, claim.held)
+            if grant.by_certificate and presented.held is not None:
+                register.require_unrevoked(session, presented.held)
             certificate_id = issuance.record(
                 session,
                 built,
@@ -217,29 +300,67 @@ class Enroller:
                 authorisation=authorisation,
                 actor=actor,
                 now=now,
-                listeners=self._listeners,
+                listeners=() if withheld else self._listeners,
             )
-            if claim.challenge is not None and claim.is_fresh:
-                challenge.redeem(session, claim.challenge.id, certificate_id=certificate_id, now=now)
-            answer = register.Answer(retry_key, endpoint.name, request.transaction_id, certificate_id)
+            if grant.redeem is not None:
+                grant.redeem(session, certificate_id, now)
+            answer = register.Answer(
+                presented.retry_key,
+                presented.endpoint.name,
+                presented.request.transaction_id,
+                certificate_id,
+                withheld_until=now + WITHHELD_AT_MOST if withheld else None,
+            )
             register.keep(session, answer, now=now)
 
-        self._transactions.write(store)
-        return GrantedCertificate(built.der, authorisation.profile, again=False)
+        granted = GrantedCertificate(built.der, authorisation.profile, again=False, withheld=withheld)
+        return Proposal(presented, granted, store)
 
-    def _note(self, claim: _Claim, refusal: SignetryError, actor: Actor) -> None:
-        """Put a refusal on record where the requester is known to us.
+    def _released(self, policy: ChallengePolicy, presented: PresentedRequest, granted: GrantedCertificate) -> GrantedCertificate:
+        """Return a certificate that may go out; where it is withheld, tell whoever is to be told first."""
+        if not granted.withheld:
+            return granted
+        if isinstance(policy, RemotePolicy):
+            policy.confirm(presented, granted)
+
+        def release(session: Session) -> None:
+            certificate_id = register.release(session, presented.retry_key)
+            # It may have been revoked while they were told: this raises then.
+            register.kept(session, presented.retry_key, now=self._clock.now())
+            if certificate_id is not None:
+                issuance.announce(session, certificate_id, self._listeners)
+
+        self._transactions.write(release)
+        return replace(granted, withheld=False)
+
+    # --- refusing ---
+
+    def _refused(self, policy: ChallengePolicy, presented: PresentedRequest, refusal: SignetryError, actor: Actor) -> Proposal:
+        """Report a refusal, and propose to put it on record where the requester is known to us.
 
         Strangers get no further than the log, or anybody could fill the table.
+
+        Raises:
+            ``refusal`` itself, where nothing is to be recorded.
         """
-        if claim.held is not None:
-            subject = f"certificate:{claim.held.serial}"
-        elif claim.challenge is not None:
-            subject = f"challenge:{claim.challenge.id}"
-        else:
-            return
+        if isinstance(policy, RemotePolicy) and _asks_policy(policy, presented):
+            policy.report_failure(presented, refusal)
+        if isinstance(refusal, Unavailable):
+            raise refusal
+        now = self._clock.now()
+        with self._transactions.reading() as session:
+            subject = f"certificate:{presented.held.serial}" if presented.held else policy.subject_of(session, presented, now=now)
+        if subject is None:
+            raise refusal
         event = Event(actor, "enrolment.refused", subject, outcome="refused", details={"reason": str(refusal)})
-        self._transactions.write(lambda session: log.record(session, event, now=self._clock.now()))
+        return Proposal(presented, None, partial(log.record, event=event, now=now), refusal)
+
+
+def _asks_policy(policy: ChallengePolicy, presented: PresentedRequest) -> bool:
+    """Say whether the policy decides: nobody else does for a stranger, nor for a holder who brings a challenge."""
+    if policy.reads_challenges and presented.request.challenge_digest:
+        return True
+    return presented.held is None and not presented.request.must_renew
 
 
 def _certifiable(csr: CertificateRequest) -> PublicKey:
@@ -248,20 +369,6 @@ def _certifiable(csr: CertificateRequest) -> PublicKey:
     raise WeakKey("the public key is of a kind that no profile allows")
 
 
-def _same_holder(known: KnownChallenge, held: HeldCertificate) -> bool:
-    return (known.person, known.device, known.profile) == (held.person, held.device, held.profile)
-
-
-def _todays_names(session: Session, person_id: PersonId | None, device_id: DeviceId | None) -> SubjectNames:
-    """Return the names on record now.
-
-    Raises:
-        Inactive: the person or the device has been deactivated.
-    """
-    person = find_person_for_enrolment(session, person_id) if person_id is not None else None
-    device = find_device_for_enrolment(session, device_id) if device_id is not None else None
-    if person_id is not None and not (person and person.active):
-        raise Inactive("the person is not active")
-    if device_id is not None and not (device and device.active):
-        raise Inactive("the device is not active")
-    return names_of(person, device)
+def _is_for_holder(grant: Grant, held: HeldCertificate) -> bool:
+    authorised = grant.authorisation
+    return (authorised.person, authorised.device, authorised.profile) == (held.person, held.device, held.profile)

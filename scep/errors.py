@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar
 
-from foundation.errors import BadRequest, NotAuthorised, RefusedByPolicy, SignetryError, Unavailable
+from foundation.errors import BadRequest, NotAuthorised, NotFound, RefusedByPolicy, SignetryError, Unavailable
 from scep.algorithms import Digest
 
 
@@ -90,6 +90,60 @@ class UnknownSigner(ScepRefusal, NotAuthorised):
         super().__init__("a renewal must be signed with the certificate to be renewed, issued by this authority")
 
 
+class UnknownRequest(ScepRefusal, NotFound):
+    """A CertPoll for a transaction of which nothing is kept here, or which is somebody else's: the words never say which."""
+
+    fail_info = FailInfo.BAD_CERT_ID
+
+    def __init__(self) -> None:
+        super().__init__("no request of this transaction waits here; send the request again")
+
+
+class HolderUnknown(ScepRefusal, NotAuthorised):
+    """The names of a request, vouched for elsewhere, are not those of a person or a device of ours; the message says why."""
+
+
+class NothingToGive(ScepRefusal, NotFound):
+    """A GetCert or GetCRL that names nothing that is given here, or whose envelope does not open: the words never say which.
+
+    What a query holds is not signed by those who sealed it, so an answer that told the two apart would be a padding oracle:
+    somebody could have a piece of another's request read as the serial number of a query.
+    """
+
+    fail_info = FailInfo.BAD_CERT_ID
+
+    def __init__(self, exchange: Exchange | None = None) -> None:
+        super().__init__("the envelope cannot be decrypted, or names nothing that is given here", exchange)
+
+
+class CrlTooLarge(ScepRefusal, RefusedByPolicy):
+    """The CRL that was asked for is more than is put into a message; the words say where it is."""
+
+
+class NoNextCa(NotFound):
+    """No successor of the issuing CA is prepared (RFC 8894 section 4.7.1: such a request is rejected)."""
+
+
+class RequestRejected(ScepRefusal, NotAuthorised):
+    """Somebody decided against the request; the message is theirs."""
+
+
+class CannotWait(ScepRefusal, RefusedByPolicy):
+    """A request that would have to wait for a decision, and cannot: too much waits already, or it is too large to be kept."""
+
+
+class LimitReached(ScepRefusal, RefusedByPolicy):
+    """The requester was here too often; the message says when to come back."""
+
+
+class TooManyRequests(Unavailable):
+    """The same from somebody who did not take that for an answer: not worth a signature. ``retry_after`` is in seconds."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(f"too many requests from this address; come back in {retry_after} seconds")
+        self.retry_after = retry_after
+
+
 # --- what our client meets ---
 
 
@@ -97,8 +151,16 @@ class ServerMisbehaved(SignetryError):
     """The server's answer is malformed, unsigned, or not about what was asked."""
 
 
+class HttpFailed(ServerMisbehaved):
+    """The server answered with an HTTP error."""
+
+
 class ServerUnreachable(Unavailable):
-    """The server does not answer."""
+    """The server does not answer, or not now."""
+
+
+class ServerLacks(SignetryError):
+    """The server does not offer what is asked for, by its own GetCACaps or by how it fails."""
 
 
 class EnrolmentRefused(SignetryError):

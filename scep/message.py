@@ -20,6 +20,7 @@ from scep.certificate import CarriedCertificate
 from scep.cms import SignedMessage, read_signed_data
 from scep.envelope import OpenedEnvelope
 from scep.errors import AlgorithmRefused, Exchange, MalformedMessage, ScepRefusal
+from scep.key_transport import RsaRecipient
 from scep.signing import Signer, attribute, sign
 
 _VERISIGN_ATTRIBUTES: Final = "2.16.840.1.113733.1.9."
@@ -135,6 +136,19 @@ def open_envelope(message: ReceivedMessage, keys: Sequence[Signer]) -> OpenedEnv
         raise
 
 
+def recognise_envelope(message: ReceivedMessage, keys: Sequence[Signer]) -> OpenedEnvelope:
+    """Return how the envelope of ``message`` is sealed and which of ``keys`` it is for, still closed.
+
+    Raises:
+        MalformedMessage, AlgorithmRefused, EnvelopeUndecryptable: as ``open_envelope``, for what shows outside.
+    """
+    try:
+        return envelopes.recognise_envelope(message.content, keys)
+    except ScepRefusal as refusal:
+        refusal.exchange = message.exchange
+        raise
+
+
 def check_algorithms(message: ReceivedMessage, envelope: OpenedEnvelope | None, *, legacy: bool, museum: bool) -> None:
     """Hold the algorithms of a message against the switches of its endpoint.
 
@@ -174,7 +188,7 @@ def build_request(
     if not isinstance(public_key, rsa.RSAPublicKey):
         raise AlgorithmRefused("the recipient has no RSA key")
     issuer_and_serial = tlv.sequence(recipient.issuer.public_bytes(), tlv.integer(recipient.serial_number))
-    sealed = envelopes.seal(content, public_key, issuer_and_serial, suite.cipher, suite.key_transport)
+    sealed = envelopes.seal(content, RsaRecipient(public_key, issuer_and_serial, suite.key_transport), suite.cipher)
     attributes = (
         attribute(TRANSACTION_ID, tlv.printable_string(transaction_id)),
         attribute(MESSAGE_TYPE, tlv.printable_string(str(int(message_type)))),

@@ -14,7 +14,13 @@ class Outcome(StrEnum):
     ISSUED = "issued"
     # An identical retry, which got the same certificate again.
     REPLAYED = "replayed"
+    # A certificate or a CRL that is on record was given (GetCert, GetCRL).
+    ANSWERED = "answered"
+    # The request waits for somebody's decision, or for a key.
+    PENDING = "pending"
     REFUSED = "refused"
+    # The requester was here too often.
+    LIMITED = "limited"
     # Something the request needed was down; the client is asked to come again.
     UNAVAILABLE = "unavailable"
     # A defect of ours.

@@ -4,15 +4,19 @@ A transactionID is not unique, clients derive it from their key; what makes a re
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any, Protocol
 
-from sqlalchemy import bindparam, insert, select
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+from sqlalchemy import Row, bindparam, insert, select, update
 from sqlmodel import Session
 
 from ca.authorisation import ProfileName
-from ca.issuance import IssuingAuthority
 from ca.records import Certificate
+from foundation.statements import Prepared
 from foundation.tables import table_of
 from scep.certificate import CarriedCertificate
 from scep.errors import RenewalRefused
@@ -21,50 +25,95 @@ from scep.renewal import HeldCertificate
 
 _CERTIFICATE = table_of(Certificate)
 _ENROLMENT = table_of(Enrolment)
-_KEPT = (
-    select(_CERTIFICATE.c.der, _CERTIFICATE.c.profile, _CERTIFICATE.c.revoked_at, _CERTIFICATE.c.not_after)
+_KEPT = Prepared(
+    select(
+        _CERTIFICATE.c.id,
+        _CERTIFICATE.c.der,
+        _CERTIFICATE.c.profile,
+        _CERTIFICATE.c.revoked_at,
+        _CERTIFICATE.c.not_after,
+        _ENROLMENT.c.withheld_until,
+    )
     .join(_ENROLMENT, _ENROLMENT.c.certificate_id == _CERTIFICATE.c.id)
     .where(_ENROLMENT.c.retry_key == bindparam("retry_key"))
 )
-_HELD = (
-    select(_CERTIFICATE, _ENROLMENT.c.endpoint)
+_OBTAINED = (
+    select(_CERTIFICATE, _ENROLMENT.c.withheld_until)
+    .join(_ENROLMENT, _ENROLMENT.c.certificate_id == _CERTIFICATE.c.id)
+    .where(_CERTIFICATE.c.id == bindparam("certificate_id"))
+)
+_HELD = Prepared(
+    select(_CERTIFICATE, _ENROLMENT.c.endpoint, _ENROLMENT.c.withheld_until)
     .outerjoin(_ENROLMENT, _ENROLMENT.c.certificate_id == _CERTIFICATE.c.id)
     .where(_CERTIFICATE.c.authority_id == bindparam("authority_id"), _CERTIFICATE.c.serial == bindparam("serial"))
 )
-_REVOKED_SINCE = (
+_REVOKED_SINCE = Prepared(
     select(_CERTIFICATE.c.revoked_at).where(_CERTIFICATE.c.id == bindparam("certificate_id")).with_for_update(read=True)
 )
-_KEEP = insert(_ENROLMENT)
+_KEEP = Prepared(insert(_ENROLMENT), "retry_key", "endpoint", "transaction_id", "certificate_id", "created_at", "withheld_until")
+_RELEASE = (
+    update(_ENROLMENT)
+    .where(_ENROLMENT.c.retry_key == bindparam("of_request"), _ENROLMENT.c.withheld_until.is_not(None))
+    .values(withheld_until=None)
+    .returning(_ENROLMENT.c.certificate_id)
+)
+
+
+class Issuer(Protocol):
+    """An authority by what its certificates say of it."""
+
+    @property
+    def id(self) -> int:
+        """Its number on record."""
+        ...
+
+    @property
+    def subject_der(self) -> bytes:
+        """Its name, encoded."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FormerIssuer:
+    """An issuing CA that another has succeeded, and whose certificates may be renewed."""
+
+    id: int
+    subject_der: bytes
+    certificate_der: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class GrantedCertificate:
-    """What a request gets: a certificate (DER) of a profile; ``again`` where an identical request had got it before."""
+    """What a request gets: a certificate (DER) of a profile.
+
+    ``again`` where an identical request had been granted it before; ``withheld`` while it must not be handed out.
+    """
 
     der: bytes = field(repr=False)
     profile: ProfileName
     again: bool
+    withheld: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The certificate that a request got, to be given again to the same request."""
+    """The certificate that a request got, to be given again to the same request; withheld from it until then, if at all."""
 
     retry_key: str
     endpoint: str
     transaction_id: str
     certificate_id: int
+    withheld_until: datetime | None = None
 
 
-def retry_key(endpoint: str, transaction_id: str, csr: bytes, challenge: str, held: HeldCertificate | None) -> str:
+def retry_key(endpoint: str, transaction_id: str, csr_digest: str, challenge_digest: str, held: HeldCertificate | None) -> str:
     """Return what two requests have in common when they are the same one: a digest, in hex.
 
     Endpoint, transactionID, certificate request and challenge, and the signing certificate where it is one of ours. Who else
     signed does not count: Windows signs every attempt with a new key (facts/scep.md section 3). The challenge counts by itself
     because it need not be in the certificate request, which is the same one as last year where a client keeps its key.
     """
-    digests = (hashlib.sha256(part).hexdigest() for part in (csr, challenge.encode()))
-    parts = (endpoint, transaction_id, *digests, held.serial if held else "")
+    parts = (endpoint, transaction_id, csr_digest, challenge_digest, held.serial if held else "")
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
@@ -74,14 +123,28 @@ def kept(session: Session, key: str, *, now: datetime) -> GrantedCertificate | N
     Raises:
         RenewalRefused: it has been revoked since, or has expired.
     """
-    row = session.execute(_KEPT, {"retry_key": key}).one_or_none()
-    if row is None:
+    row = _KEPT.row(session, {"retry_key": key})
+    return None if row is None else _granted_again(row, now)
+
+
+def obtained(session: Session, certificate_id: int, public_key: PublicKeyTypes, *, now: datetime) -> GrantedCertificate | None:
+    """Return the certificate of this number if an enrolment got it for this very key, or None.
+
+    Raises:
+        RenewalRefused: it has been revoked since, or has expired.
+    """
+    row = session.execute(_OBTAINED, {"certificate_id": certificate_id}).one_or_none()
+    if row is None or x509.load_der_x509_certificate(row.der).public_key() != public_key:
         return None
+    return _granted_again(row, now)
+
+
+def _granted_again(row: Row[Any], now: datetime) -> GrantedCertificate:
     if row.revoked_at is not None:
         raise RenewalRefused("the certificate issued to this request has been revoked")
     if row.not_after < now:
         raise RenewalRefused("the certificate issued to this request has expired")
-    return GrantedCertificate(bytes(row.der), ProfileName(row.profile), again=True)
+    return GrantedCertificate(bytes(row.der), ProfileName(row.profile), again=True, withheld=row.withheld_until is not None)
 
 
 def keep(session: Session, answer: Answer, *, now: datetime) -> None:
@@ -89,25 +152,39 @@ def keep(session: Session, answer: Answer, *, now: datetime) -> None:
 
     The database refuses a second one for the same request (IntegrityError).
     """
-    session.execute(
-        _KEEP,
+    _KEEP.run(
+        session,
         {
             "retry_key": answer.retry_key,
             "endpoint": answer.endpoint,
             "transaction_id": answer.transaction_id,
             "certificate_id": answer.certificate_id,
             "created_at": now,
+            "withheld_until": answer.withheld_until,
         },
     )
 
 
-def held(session: Session, authority: IssuingAuthority, signer: CarriedCertificate) -> HeldCertificate | None:
-    """Return the certificate of ``authority`` that signed the request: the very bytes on record, not just its name and number."""
-    if signer.issuer_der != authority.subject_der:
-        return None
-    row = session.execute(_HELD, {"authority_id": authority.id, "serial": f"{signer.serial_number:032x}"}).one_or_none()
-    if row is None or row.der != signer.der:
-        return None
+def release(session: Session, retry_key: str) -> int | None:
+    """Let out the certificate withheld from the request of this retry key; return its id, None where it is withheld no more."""
+    return session.execute(_RELEASE, {"of_request": retry_key}).scalar_one_or_none()
+
+
+def held(session: Session, issuers: Iterable[Issuer], signer: CarriedCertificate) -> HeldCertificate | None:
+    """Return the certificate of one of ``issuers`` that signed the request: the very bytes on record, not just name and number.
+
+    One that is withheld has never left the house, so nobody holds it.
+    """
+    serial = f"{signer.serial_number:032x}"
+    for issuer in issuers:
+        if signer.issuer_der == issuer.subject_der:
+            row = _HELD.row(session, {"authority_id": issuer.id, "serial": serial})
+            if row is not None and row.der == signer.der and row.withheld_until is None:
+                return _held(row)
+    return None
+
+
+def _held(row: Row[Any]) -> HeldCertificate:
     return HeldCertificate(
         id=row.id,
         serial=row.serial,
@@ -128,5 +205,5 @@ def require_unrevoked(session: Session, certificate: HeldCertificate) -> None:
     Raises:
         RenewalRefused: it has been.
     """
-    if session.execute(_REVOKED_SINCE, {"certificate_id": certificate.id}).scalar_one() is not None:
+    if _REVOKED_SINCE.value(session, {"certificate_id": certificate.id}) is not None:
         raise RenewalRefused("the certificate to be renewed is revoked")

@@ -8,7 +8,9 @@ takes that for "unreachable", but a FAILURE for "rejected" (docs/decisions/0009)
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 import structlog
@@ -17,34 +19,81 @@ from audit.log import Actor
 from ca.authorisation import CaName
 from ca.csr import CertificateRequest, parse_csr
 from ca.errors import BadCertificateRequest, BadProofOfPossession
-from ca.issuance import IssuingAuthority
 from foundation.errors import SignetryError, Unavailable
-from scep import message, reply
+from foundation.transactions import Transactions
+from scep import endpoint_keys, message, reply
+from scep.algorithms import Digest
 from scep.endpoint import Endpoint, UnknownEndpoint
-from scep.enrolment import Enroller, EnrolmentRequest
-from scep.envelope import OpenedEnvelope
-from scep.errors import EnvelopeUndecryptable, Exchange, FailInfo, ScepRefusal, UnsupportedMessage
+from scep.endpoint_keys import EndpointKeys
+from scep.enrolment import Enroller, Proposal
+from scep.envelope import OpenedEnvelope, Recipient
+from scep.errors import (
+    EnvelopeUndecryptable,
+    Exchange,
+    FailInfo,
+    LimitReached,
+    MalformedMessage,
+    NothingToGive,
+    ScepRefusal,
+    TooManyRequests,
+    UnsupportedMessage,
+)
+from scep.limits import AddressLimiter
 from scep.message import MessageType, ReceivedMessage
 from scep.observation import Ending, Outcome, ScepObserver, Unobserved
-from scep.signing import Signer, certificates_only
+from scep.pending import Poll
+from scep.register import GrantedCertificate
+from scep.request import EnrolmentRequest
+from scep.retrieval import QUERIES, Retrieval
 
 _log = structlog.get_logger("signetry.scep")
 
-_CA_RA_CERTIFICATES: Final = "application/x-x509-ca-ra-cert"
-# SHA-384 stands in no registry; strongSwan 5.9.8 has a broken bitmask and refuses its own default AES without it.
-# POSTPKIOperation and SCEPStandard spare clients the GET; Renewal is what macOS and certmonger look for before they renew
-# (facts/scep.md section 3).
-_CAPABILITIES: Final = ("AES", "POSTPKIOperation", "Renewal", "SCEPStandard", "SHA-256", "SHA-384", "SHA-512")
-_LEGACY_CAPABILITIES: Final = ("DES3", "SHA-1")
 _ENROLMENTS: Final = frozenset({MessageType.PKCS_REQ, MessageType.RENEWAL_REQ})
 
 
 @dataclass(frozen=True, slots=True)
-class EndpointKeys:
-    """What answers at an endpoint: the issuing CA, and the RA's keys with the current one first."""
+class Awaited:
+    """A CertRep that is made and must not leave the process before ``committed`` is done; then ``finish`` returns what may."""
 
-    authority: IssuingAuthority
-    ra: tuple[Signer, ...]
+    committed: Future[None]
+    finish: Callable[[], bytes] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Operation:
+    """A message being answered; one that came too early, with that and ``retry_after`` how many seconds to come back."""
+
+    endpoint: Endpoint
+    keys: EndpointKeys
+    received: ReceivedMessage
+    actor: Actor
+    started: float
+    retry_after: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Sealing:
+    """A request's envelope, opened, and how the answer can be enveloped to who sent it."""
+
+    opened: OpenedEnvelope
+    recipient: Recipient
+
+
+@dataclass(frozen=True, slots=True)
+class _Owed:
+    """What an answer rests on, and how another can be sealed in its place."""
+
+    proposal: Proposal
+    sealing: _Sealing
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A CertRep and how it ends the operation; what is ``owed`` must be committed before it may go out."""
+
+    certrep: bytes = field(repr=False)
+    ending: Ending
+    owed: _Owed | None = None
 
 
 class Responder:
@@ -53,7 +102,10 @@ class Responder:
     Args:
         endpoints: by name.
         keys: gives the current keys of an issuing CA; asked at every request, so that new ones are seen at once.
-        enroller: the use case behind PKCSReq and RenewalReq.
+        enroller: the use case behind PKCSReq, RenewalReq and CertPoll.
+        transactions: the store, to which what the enroller proposes is handed.
+        retrieval: the use case behind GetCert and GetCRL; without it they are refused.
+        limiter: of messages by address, where an endpoint limits them.
         observer: told of every operation.
     """
 
@@ -62,12 +114,18 @@ class Responder:
         endpoints: Mapping[str, Endpoint],
         keys: Callable[[CaName], EndpointKeys],
         enroller: Enroller,
+        transactions: Transactions,
         *,
+        retrieval: Retrieval | None = None,
+        limiter: AddressLimiter | None = None,
         observer: ScepObserver | None = None,
     ) -> None:
         self._endpoints = dict(endpoints)
         self._keys = keys
         self._enroller = enroller
+        self._transactions = transactions
+        self._retrieval = retrieval
+        self._limiter = limiter or AddressLimiter()
         self._observer = observer or Unobserved()
 
     def capabilities(self, endpoint: str) -> str:
@@ -76,108 +134,217 @@ class Responder:
         Raises:
             UnknownEndpoint: there is none of this name.
         """
-        lenient = self._endpoint(endpoint)
+        at = self._endpoint(endpoint)
         self._observer.requested(endpoint, "GetCACaps")
-        legacy = _LEGACY_CAPABILITIES if lenient.legacy or lenient.museum else ()
-        return "\n".join((*_CAPABILITIES, *legacy)) + "\n"
+        return endpoint_keys.capabilities(at, self._keys)
 
     def ca_certificates(self, endpoint: str) -> tuple[str, bytes]:
-        """Return content type and body of GetCACert: RA, issuing CA and what is above it, in that order.
-
-        The order is kept as it stands though DER would sort it: some clients take the first certificate for the RA's, and
-        strongSwan needs the root (facts/scep.md section 3).
+        """Return content type and body of GetCACert.
 
         Raises:
             UnknownEndpoint: there is none of this name.
         """
         at = self._endpoint(endpoint)
         self._observer.requested(endpoint, "GetCACert")
-        keys = self._keys(at.issuing_ca)
-        bag = (keys.ra[0].certificate_der, keys.authority.certificate_der, *keys.authority.chain)
-        return _CA_RA_CERTIFICATES, certificates_only(bag)
+        return self._keys(at.issuing_ca).ca_certificates()
 
-    def pki_operation(self, endpoint: str, der: bytes, *, origin: str) -> bytes:
-        """Return the CertRep to the PKIMessage ``der``, which came from the address ``origin``.
+    def next_ca_certificates(self, endpoint: str) -> tuple[str, bytes]:
+        """Return content type and body of GetNextCACert.
 
         Raises:
             UnknownEndpoint: there is none of this name.
+            NoNextCa: no successor of the issuing CA is prepared.
+        """
+        at = self._endpoint(endpoint)
+        self._observer.requested(endpoint, "GetNextCACert")
+        return self._keys(at.issuing_ca).next_ca_certificates()
+
+    def is_remote(self, endpoint: str) -> bool:
+        """Say whether an answer here may take seconds, because somebody is asked over a network.
+
+        Raises:
+            UnknownEndpoint: there is none of this name.
+        """
+        return self._enroller.is_remote(self._endpoint(endpoint))
+
+    def pki_operation(self, endpoint: str, der: bytes, *, origin: str) -> bytes:
+        """Return the CertRep to the PKIMessage ``der``, waiting for whatever must be committed first; see ``begin``."""
+        begun = self.begin(endpoint, der, origin=origin)
+        return begun if isinstance(begun, bytes) else begun.finish()
+
+    def begin(self, endpoint: str, der: bytes, *, origin: str) -> bytes | Awaited:
+        """Return the CertRep to the PKIMessage ``der``, which came from the address ``origin``, or what it waits for.
+
+        Raises, as ``Awaited.finish`` does:
+            UnknownEndpoint: there is none of this name.
             ScepRefusal: the bytes hold no transactionID, so that no CertRep can be made.
+            TooManyRequests: the address is far beyond its limit.
             Unavailable: the database or a key is; the same message may be answered later.
         """
         at = self._endpoint(endpoint)
         self._observer.requested(endpoint, "PKIOperation")
         started = time.perf_counter()
-        ending = Ending(Outcome.FAILED)
         try:
-            certrep, ending = self._certrep(at, der, origin)
-        except ScepRefusal as refusal:
-            ending = _refused(refusal)
-            raise
-        except Unavailable:
-            ending = Ending(Outcome.UNAVAILABLE)
-            raise
-        finally:
-            self._observer.ended(endpoint, ending, time.perf_counter() - started)
-        return certrep
-
-    def _certrep(self, at: Endpoint, der: bytes, origin: str) -> tuple[bytes, Ending]:
-        keys = self._keys(at.issuing_ca)
-        try:
+            retry_after = self._limiter.admit(at.name, origin, per_minute=at.limits.requests_per_minute)
+            keys = self._keys(at.issuing_ca)
             received = message.parse(der)
         except ScepRefusal as refusal:
             _log.info("message refused", endpoint=at.name, origin=origin, reason=str(refusal))
+            self._observer.ended(endpoint, _refused(refusal), time.perf_counter() - started)
             if refusal.exchange is None:
                 raise
-            return reply.failure(keys.ra[0], refusal.exchange, refusal.fail_info, str(refusal)), _refused(refusal)
+            return reply.failure(keys.ra[0], _admitted(at, refusal.exchange), refusal.fail_info, str(refusal))
+        except BaseException as error:
+            self._observer.ended(endpoint, Ending(_outcome_of(error)), time.perf_counter() - started)
+            raise
+        operation = _Operation(at, keys, received, Actor(f"scep:{at.name}", origin), started, retry_after)
+        answer = self._guarded(operation, partial(self._answer, operation))
+        if answer.owed is None:
+            return self._ended(operation, answer)
+        committed = self._transactions.submit(answer.owed.proposal.store)
+        return Awaited(committed, partial(self._finished, operation, answer, answer.owed, committed))
+
+    # --- ends ---
+
+    def _finished(self, operation: _Operation, answer: _Answer, owed: _Owed, committed: Future[None]) -> bytes:
+        error = committed.exception()
+        if error is not None:
+            answer = self._guarded(operation, partial(self._answer_otherwise, operation, owed, error))
+        return self._ended(operation, answer)
+
+    def _ended(self, operation: _Operation, answer: _Answer) -> bytes:
+        self._observer.ended(operation.endpoint.name, answer.ending, time.perf_counter() - operation.started)
+        return answer.certrep
+
+    def _guarded(self, operation: _Operation, act: Callable[[], _Answer]) -> _Answer:
+        """Run ``act``; whatever it raises becomes a CertRep, but for what may succeed when the same message is sent again."""
+        endpoint, received, ra = operation.endpoint, operation.received, operation.keys.ra[0]
         try:
-            return self._answer(at, keys, received, origin)
+            return act()
         except Unavailable as error:
-            _log.warning("request not answered", endpoint=at.name, reason=str(error), transaction=received.transaction_id)
+            _log.warning("request not answered", endpoint=endpoint.name, reason=str(error), transaction=received.transaction_id)
+            self._observer.ended(endpoint.name, Ending(Outcome.UNAVAILABLE), time.perf_counter() - operation.started)
             raise
         except SignetryError as refusal:
-            _log.info(
-                "request refused", endpoint=at.name, origin=origin, reason=str(refusal), transaction=received.transaction_id
-            )
-            ending = _refused(refusal)
-            return reply.failure(keys.ra[0], received.exchange, _fail_info(refusal), str(refusal)), ending
+            return _refusal(operation, refusal)
         except Exception:  # noqa: BLE001 - a defect of ours: the client gets a reference to the log, and nothing else
-            return self._defect(keys, received.exchange), Ending(Outcome.FAILED)
+            reference = secrets.token_hex(4)
+            _log.exception("enrolment failed unexpectedly", reference=reference)
+            text = f"the request failed here; log reference {reference}"
+            exchange = _admitted(endpoint, received.exchange)
+            return _Answer(reply.failure(ra, exchange, FailInfo.BAD_REQUEST, text), Ending(Outcome.FAILED))
 
-    def _answer(self, endpoint: Endpoint, keys: EndpointKeys, received: ReceivedMessage, origin: str) -> tuple[bytes, Ending]:
-        if received.message_type not in _ENROLMENTS:
+    # --- answers ---
+
+    def _answer(self, operation: _Operation) -> _Answer:
+        endpoint, received = operation.endpoint, operation.received
+        queries = QUERIES if self._retrieval is not None else ()
+        if received.message_type not in (*_ENROLMENTS, MessageType.CERT_POLL, *queries):
             # Anything else is refused before it is acted on: an unknown type must not slip past authorisation (CVE-2026-30836).
             raise UnsupportedMessage(f"message type {received.message_type} is not answered at this endpoint")
         message.check_algorithms(received, None, legacy=endpoint.legacy, museum=endpoint.museum)
-        opened = message.open_envelope(received, keys.ra)
+        if operation.retry_after:
+            return _held_off(operation)
+        if self._retrieval is not None and received.message_type in QUERIES:
+            return self._retrieved(operation, self._retrieval)
+        opened = _opened(operation)
+        if received.message_type == MessageType.CERT_POLL:
+            return self._polled(operation, opened)
+        return self._enrolled(operation, opened)
+
+    def _enrolled(self, operation: _Operation, opened: OpenedEnvelope) -> _Answer:
+        received = operation.received
         # First of all: until a request was found that verifies, no answer may tell that the envelope has opened.
         csr = _request_in(opened, received.exchange)
-        message.check_algorithms(received, opened, legacy=endpoint.legacy, museum=endpoint.museum)
-        reply.recipient_key(received, opened)
-        request = EnrolmentRequest(
-            transaction_id=received.transaction_id,
-            csr=csr,
-            # macOS was seen to put the challenge beside the envelope instead of into the request.
-            challenge=csr.challenge or received.challenge or "",
-            signer=received.signer,
+        # macOS was seen to put the challenge beside the envelope instead of into the request.
+        challenge = csr.challenge or received.challenge or ""
+        issuers = (operation.keys.authority.certificate_der, *(each.certificate_der for each in operation.keys.former))
+        opens = reply.may_open_by_challenge(received.signer, csr.public_key, issuers)
+        sealing = self._sealing(operation, opened, challenge if opens else "")
+        request = EnrolmentRequest.received(
+            received.transaction_id,
+            csr,
+            challenge,
+            received.signer,
             must_renew=received.message_type == MessageType.RENEWAL_REQ,
         )
-        actor = Actor(f"scep:{endpoint.name}", origin)
-        granted = self._enroller.enrol(endpoint, keys.authority, request, actor)
-        chain = (keys.authority.certificate_der,) if endpoint.reply_chain else ()
-        # Signed with the RA key that the client knows: jscep looks for the one it picked from GetCACert, maybe the one before.
-        certrep = reply.success(opened.recipient, received, opened, granted.der, chain)
-        return certrep, Ending(Outcome.REPLAYED if granted.again else Outcome.ISSUED, profile=granted.profile)
+        keys = operation.keys
+        proposed = self._enroller.propose(operation.endpoint, keys.authority, request, operation.actor, keys.former)
+        return self._answer_to(operation, sealing, proposed)
 
-    def _defect(self, keys: EndpointKeys, exchange: Exchange) -> bytes:
-        reference = secrets.token_hex(4)
-        _log.exception("enrolment failed unexpectedly", reference=reference)
-        return reply.failure(keys.ra[0], exchange, FailInfo.BAD_REQUEST, f"the request failed here; log reference {reference}")
+    def _retrieved(self, operation: _Operation, retrieval: Retrieval) -> _Answer:
+        received = operation.received
+        try:
+            # Whether it can be answered shows outside, and is decided there: said afterwards, it would tell that it opened.
+            recipient = self._sealing(operation, message.recognise_envelope(received, operation.keys.ra), "").recipient
+            opened = message.open_envelope(received, operation.keys.ra)
+            query = retrieval.understood(received.message_type, opened.content)
+        except (EnvelopeUndecryptable, MalformedMessage, NothingToGive) as error:
+            raise NothingToGive(received.exchange) from error
+        certrep = reply.found(opened.recipient, received, opened, recipient, retrieval.answer(query))
+        return _Answer(certrep, Ending(Outcome.ANSWERED))
+
+    def _polled(self, operation: _Operation, opened: OpenedEnvelope) -> _Answer:
+        received = operation.received
+        # A poll has no challenge, and none is kept: whose key can only sign sends the request itself again.
+        sealing = self._sealing(operation, opened, "")
+        poll = Poll(received.transaction_id, received.signer)
+        keys = operation.keys
+        proposed = self._enroller.poll(operation.endpoint, keys.authority, poll, operation.actor, keys.former)
+        return self._answer_to(operation, sealing, proposed)
+
+    def _sealing(self, operation: _Operation, opened: OpenedEnvelope, challenge: str) -> _Sealing:
+        endpoint, received = operation.endpoint, operation.received
+        message.check_algorithms(received, opened, legacy=endpoint.legacy, museum=endpoint.museum)
+        return _Sealing(opened, reply.recipient(received, opened, challenge))
+
+    def _answer_to(self, operation: _Operation, sealing: _Sealing, proposed: GrantedCertificate | Proposal) -> _Answer:
+        if not isinstance(proposed, Proposal):
+            return self._granted(operation, sealing, proposed, None)
+        if proposed.refusal is not None:
+            return replace(_refusal(operation, proposed.refusal), owed=_Owed(proposed, sealing))
+        if proposed.granted is not None and proposed.granted.withheld:
+            # Somebody is told after the commit and before the release: that takes its time, and threads of its own.
+            return self._granted(operation, sealing, self._enroller.settle(proposed, operation.actor), None)
+        return self._granted(operation, sealing, proposed.granted, proposed)
+
+    def _answer_otherwise(self, operation: _Operation, owed: _Owed, error: BaseException) -> _Answer:
+        if not isinstance(error, Exception):
+            raise error
+        granted = self._enroller.settle_failed(owed.proposal, error, operation.actor)
+        return self._granted(operation, owed.sealing, granted, None)
+
+    def _granted(
+        self, operation: _Operation, sealing: _Sealing, granted: GrantedCertificate | None, proposal: Proposal | None
+    ) -> _Answer:
+        received, opened = operation.received, sealing.opened
+        owed = None if proposal is None else _Owed(proposal, sealing)
+        # Signed with the RA key that the client knows: jscep looks for the one it picked from GetCACert, maybe the one before.
+        if granted is None:
+            return _Answer(reply.pending(opened.recipient, received.exchange), Ending(Outcome.PENDING), owed)
+        chain = (operation.keys.issuer_of(granted.der),) if operation.endpoint.reply_chain else ()
+        certrep = reply.success(opened.recipient, received, opened, sealing.recipient, granted.der, chain)
+        ending = Ending(Outcome.REPLAYED if granted.again else Outcome.ISSUED, profile=granted.profile)
+        return _Answer(certrep, ending, owed)
 
     def _endpoint(self, name: str) -> Endpoint:
         endpoint = self._endpoints.get(name)
         if endpoint is None:
             raise UnknownEndpoint("there is no such SCEP endpoint")
         return endpoint
+
+
+def _opened(operation: _Operation) -> OpenedEnvelope:
+    """Return the envelope of a message, opened; that of a poll stays closed, as nothing in it decides anything."""
+    if operation.received.message_type == MessageType.CERT_POLL:
+        return message.recognise_envelope(operation.received, operation.keys.ra)
+    return message.open_envelope(operation.received, operation.keys.ra)
+
+
+def _admitted(endpoint: Endpoint, exchange: Exchange) -> Exchange:
+    """Return what a refusal repeats: the digest too where the endpoint takes it, else SHA-256."""
+    weak = exchange.digest is Digest.SHA1 and not (endpoint.legacy or endpoint.museum)
+    return replace(exchange, digest=Digest.SHA256) if weak else exchange
 
 
 def _request_in(opened: OpenedEnvelope, exchange: Exchange) -> CertificateRequest:
@@ -189,8 +356,40 @@ def _request_in(opened: OpenedEnvelope, exchange: Exchange) -> CertificateReques
         raise EnvelopeUndecryptable(exchange) from error
 
 
+def _refusal(operation: _Operation, refusal: SignetryError) -> _Answer:
+    received = operation.received
+    _log.info(
+        "request refused",
+        endpoint=operation.endpoint.name,
+        origin=operation.actor.origin,
+        reason=str(refusal),
+        transaction=received.transaction_id,
+    )
+    exchange = _admitted(operation.endpoint, received.exchange)
+    certrep = reply.failure(operation.keys.ra[0], exchange, _fail_info(refusal), str(refusal))
+    return _Answer(certrep, _refused(refusal))
+
+
+def _held_off(operation: _Operation) -> _Answer:
+    """Answer what came too early without a private operation on what it holds, and without the database.
+
+    A poll is told to poll again, which is what its client does anyhow; FAILURE would be the end of its enrolment.
+    """
+    ra, received = operation.keys.ra[0], operation.received
+    if received.message_type == MessageType.CERT_POLL:
+        return _Answer(reply.pending(ra, received.exchange), Ending(Outcome.LIMITED))
+    raise LimitReached(f"too many requests from this address; come back in {operation.retry_after} seconds")
+
+
+def _outcome_of(error: BaseException) -> Outcome:
+    if isinstance(error, TooManyRequests):
+        return Outcome.LIMITED
+    return Outcome.UNAVAILABLE if isinstance(error, Unavailable) else Outcome.FAILED
+
+
 def _refused(refusal: SignetryError) -> Ending:
-    return Ending(Outcome.REFUSED, fail_info=_fail_info(refusal))
+    outcome = Outcome.LIMITED if isinstance(refusal, LimitReached) else Outcome.REFUSED
+    return Ending(outcome, fail_info=_fail_info(refusal))
 
 
 def _fail_info(refusal: SignetryError) -> FailInfo:

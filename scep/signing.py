@@ -101,6 +101,13 @@ def certificates_only(certificates: Iterable[bytes]) -> bytes:
     return _signed_data(tlv.tlv(tlv.SET, b""), tlv.sequence(_DATA), b"".join(certificates), tlv.tlv(tlv.SET, b""))
 
 
+def crl_only(crl: bytes) -> bytes:
+    """Return a degenerate SignedData with a DER ``crl`` and nothing else (RFC 8894 section 3.4)."""
+    empty = tlv.tlv(tlv.SET, b"")
+    body = tlv.sequence(_VERSION_1, empty, tlv.sequence(_DATA), tlv.explicit(1, crl), empty)
+    return tlv.sequence(_SIGNED_DATA, tlv.explicit(0, body))
+
+
 def _signed_data(digests: bytes, content_info: bytes, certificates: bytes, signer_infos: bytes) -> bytes:
     body = tlv.sequence(_VERSION_1, digests, content_info, tlv.explicit(0, certificates), signer_infos)
     return tlv.sequence(_SIGNED_DATA, tlv.explicit(0, body))

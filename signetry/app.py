@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from starlette.applications import Starlette
@@ -52,15 +52,29 @@ def _unobserved(_listener: str, _status: int, _scope: Scope) -> None:
     """Tell nobody."""
 
 
+class Direct(Protocol):
+    """An application that its requests reach past all routing: the hot path. Its routes answer what comes by another method."""
+
+    def takes(self, path: str) -> bool:
+        """Say whether a path is one of its own."""
+        ...
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a GET or POST."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class WebParts:
     """What a web process serves: the composition root builds it, the three applications mount it.
 
     ``start`` runs before the first request is taken, ``stop`` after the last one is answered; ``observer`` is told of each.
+    ``direct`` is on the public and the device listener.
     """
 
     public_routes: Sequence[BaseRoute] = ()
     device_routes: Sequence[BaseRoute] = ()
+    direct: Direct | None = None
     admin_routes: Sequence[BaseRoute] = ()
     readiness: Sequence[ReadinessCheck] = ()
     start: Callable[[], None] = _nothing
@@ -74,13 +88,13 @@ _SAYING_NOTHING = TransportPolicy()
 def public_app(parts: WebParts) -> ASGIApp:
     """Return what the public listener serves: SCEP, CRLs, issuer certificates, health."""
     app = Starlette(routes=[*_health(parts), *parts.public_routes], exception_handlers=_HANDLERS)
-    return Guard(app, listener="public", observer=parts.observer)
+    return Guard(_behind(parts.direct, app), listener="public", observer=parts.observer)
 
 
 def device_app(parts: WebParts, policy: TransportPolicy = _SAYING_NOTHING) -> ASGIApp:
     """Return what phones and persons reach over HTTPS."""
     app = Starlette(routes=[*_health(parts), *parts.device_routes], exception_handlers=_HANDLERS)
-    return Guard(app, listener="device", policy=policy, observer=parts.observer)
+    return Guard(_behind(parts.direct, app), listener="device", policy=policy, observer=parts.observer)
 
 
 def admin_app(parts: WebParts, policy: TransportPolicy = _SAYING_NOTHING) -> ASGIApp:
@@ -89,6 +103,23 @@ def admin_app(parts: WebParts, policy: TransportPolicy = _SAYING_NOTHING) -> ASG
     # A redirect to the path with, or without, a slash at its end would lead to whatever host the request names.
     app.router.redirect_slashes = False
     return Guard(app, listener="admin", policy=policy, observer=parts.observer)
+
+
+def _behind(direct: Direct | None, app: ASGIApp) -> ASGIApp:
+    if direct is None:
+        return app
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] not in ("GET", "POST") or not direct.takes(scope["path"]):
+            await app(scope, receive, send)
+            return
+        try:
+            await direct(scope, receive, send)
+        except Exception as error:  # noqa: BLE001 - as Starlette would: answered, logged, and the connection goes on
+            response = await _defect(Request(scope), error)
+            await response(scope, receive, send)
+
+    return serve
 
 
 def _health(parts: WebParts) -> list[Route]:

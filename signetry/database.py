@@ -1,10 +1,13 @@
 """The database: SQLite as the embedded default, PostgreSQL by another URL, the same code on both."""
 
+import fcntl
 import os
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +15,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from sqlmodel import Session
 
+from foundation.statements import LightSession
 from signetry.files import read_secret
 from signetry.schema import check_schema, migrate
 from signetry.settings import Settings
@@ -28,6 +32,9 @@ _DISCREET: dict[str, Any] = {"hide_parameters": True}
 # Threads that commit. PostgreSQL on two cores, 16 clients, medians of seven interleaved runs: 822 acts a second with one thread,
 # 976 with two, 1,169 with three, 1,003 with four; the ranges overlap. SQLite takes one.
 _WRITERS = {"sqlite": 1, "postgresql": 3}
+
+# More may read at once; these are not opened anew for each of them.
+_READERS_KEPT = 8
 
 
 class Database:
@@ -50,13 +57,21 @@ class Database:
             self._writer = _postgresql_engine(url)
             self._reader = self._writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             self._owner = self._writer
+        self._readers = _Readers(self._reader)
         self._watching: list[PoolProxiedConnection] = []
-        self._group = GroupWriter(self._writer, threads=_WRITERS[url.get_backend_name()]) if grouped else None
+        self._turns = _Turns(Path(f"{url.database}-turn")) if grouped and url.get_backend_name() == "sqlite" else None
+        turn = nullcontext if self._turns is None else self._turns.taken
+        self._group = GroupWriter(self._writer, threads=_WRITERS[url.get_backend_name()], turn=turn) if grouped else None
 
     @property
     def engine(self) -> Engine:
         """The engine that writes."""
         return self._writer
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the database is a file of this machine, which is read without waiting for anybody."""
+        return self._writer.dialect.name == "sqlite"
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -66,7 +81,7 @@ class Database:
             DatabaseUnavailable: the database cannot be reached.
         """
         try:
-            with Session(self._reader, expire_on_commit=False) as session:
+            with self._readers.connected() as connection, LightSession(connection) as session:
                 yield session
         except Exception as error:
             ours = translated(error)
@@ -80,11 +95,15 @@ class Database:
         Raises:
             DatabaseUnavailable: the database cannot be reached, or the commit failed.
         """
+        return self.submit(act).result()
+
+    def submit(self, act: Callable[[Session], Result]) -> Future[Result]:
+        """Run ``act`` in a transaction; the future is settled once its result is durable (``foundation.transactions``)."""
         if self._group is not None:
-            return self._group.write(act)
+            return self._group.submit(act)
         pending = Pending(act)
         commit_together(self._writer, [pending])
-        return pending.future.result()
+        return pending.future
 
     def migrate(self) -> None:
         """Bring the schema to this release's, from nothing or from any earlier one; safe to run in several processes at once."""
@@ -125,10 +144,77 @@ class Database:
         """Commit what is under way and close all connections."""
         if self._group is not None:
             self._group.stop()
+        if self._turns is not None:
+            self._turns.close()
+        self._readers.close()
         for watching in self._watching:
             watching.close()
         for engine in (self._reader, self._writer, self._owner):
             engine.dispose()
+
+
+class _Turns:
+    """Lets the web processes write to a SQLite database one after the other.
+
+    SQLite does that itself, but whoever waits there sleeps and looks, longer each time, up to a tenth of a second while nobody
+    writes. Here the kernel wakes the next one. Others need not know of it: SQLite still holds them off.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Wait for the turn and have it."""
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self._descriptor)
+
+
+class _Readers:
+    """Connections that read, each for one transaction; on SQLite kept at hand: the pool's care costs more than what it is for."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._is_kept = engine.dialect.name == "sqlite"
+        self._idle: deque[Connection] = deque()
+
+    @contextmanager
+    def connected(self) -> Iterator[Connection]:
+        """Lend a connection; what was begun on it is undone afterwards."""
+        if not self._is_kept:
+            with self._engine.connect() as connection:
+                yield connection
+            return
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self._engine.connect()
+        try:
+            driver: Any = connection.connection.dbapi_connection
+            driver.execute("BEGIN")
+            yield connection
+            if connection.in_transaction():
+                connection.rollback()
+            driver.rollback()
+        except BaseException:
+            connection.close()
+            raise
+        if len(self._idle) < _READERS_KEPT:
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    def close(self) -> None:
+        """Let go of the connections at hand."""
+        while self._idle:
+            self._idle.pop().close()
 
 
 def open_database(settings: Settings, *, grouped: bool = False) -> Database:
@@ -170,7 +256,7 @@ def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
 
 def _sqlite_engine(url: URL, *, begin: str, read_only: bool = False, foreign_keys: bool = True) -> Engine:
     engine = create_engine(
-        url, pool_size=4, max_overflow=36, pool_timeout=30, connect_args={"timeout": _BUSY_SECONDS}, **_DISCREET
+        url, pool_size=4, max_overflow=60, pool_timeout=30, connect_args={"timeout": _BUSY_SECONDS}, **_DISCREET
     )
 
     def prepare(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
@@ -184,7 +270,10 @@ def _sqlite_engine(url: URL, *, begin: str, read_only: bool = False, foreign_key
             connection.execute("PRAGMA query_only = ON")
 
     def start(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+        # Statements that go past SQLAlchemy may have come first (``foundation.statements``).
+        driver: Any = connection.connection.dbapi_connection
+        if not driver.in_transaction:
+            connection.exec_driver_sql(begin)
 
     event.listen(engine, "connect", prepare)
     event.listen(engine, "begin", start)

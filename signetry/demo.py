@@ -63,7 +63,7 @@ def demonstrate(house: House) -> Iterator[Step]:
     base = f"http://{public_address(house.settings).dialled}"
     scep = f"{base}/scep/{_ENDPOINT}"
     endpoint = house.endpoint(_ENDPOINT)
-    limits = house.authority(endpoint.issuing_ca).limits
+    limits = house.issuing_now(endpoint.issuing_ca).limits
     profile = _profile(house, endpoint, limits)
     with ScepClient(scep) as client:
         client.capabilities()
@@ -82,7 +82,7 @@ def demonstrate(house: House) -> Iterator[Step]:
         yield stopwatch.step("looked it up", f"it is person {found.person_id}'s, profile {found.profile}")
         house.transactions.write(lambda session: _revoke(house, session, found.id))
         yield stopwatch.step("revoked it", f"reason {RevocationReason.CESSATION_OF_OPERATION}")
-        crl = f"{base}/crl/{endpoint.issuing_ca}.crl"
+        crl = f"{base}/crl/{found.authority}.crl"
         number = _wait_for_crl(crl, certificate.serial_number)
         yield stopwatch.step("saw it on the CRL", f"number {number}, {crl}")
     finally:

@@ -29,6 +29,7 @@ from ldap_publish.subjects import Sources
 from ldap_publish.template import DnTemplate
 from ldap_publish.wanted import profiles_of
 from people.person import PersonRecord
+from scep import withheld
 from signetry.directory_settings import DirectorySettings
 from signetry.files import read_secret
 from signetry.jobs import Job
@@ -40,7 +41,7 @@ _KEYS_LOOKED_AT_EVERY = timedelta(hours=1)
 class Directories:
     """The directories of the settings, by name, and what publication to them needs.
 
-    ``issuers`` are the authorities whose persons' values are signed; ``authority`` loads one with its key.
+    ``issuers`` says which are the authorities whose persons' values are signed; ``authority`` loads one with its key.
     """
 
     configured: Mapping[str, Directory]
@@ -49,13 +50,13 @@ class Directories:
     keystore: KeyStore
     actor: Actor
     authority: Callable[[CaName], IssuingAuthority]
-    issuers: Collection[CaName]
+    issuers: Callable[[Session], Collection[CaName]]
     _at_work: list[Publisher] = field(default_factory=list, init=False, repr=False)
 
     @cached_property
     def sources(self) -> Sources:
         """What the room takes from elsewhere."""
-        return Sources(crl=_newest_crl, signer=PublicationKeys(self.keystore).signer)
+        return Sources(crl=_newest_crl, signer=PublicationKeys(self.keystore).signer, withheld=withheld.certificate_ids)
 
     def named(self, name: str) -> Directory:
         """Return a directory.
@@ -123,12 +124,14 @@ class Directories:
 
     def renew_publication_keys(self) -> int:
         """Make the publication keys that are due, and owe everybody the new signature; return how many were made."""
-        return sum(self._renew_publication_key(self.authority(name)) for name in sorted(self.issuers))
+        with self.transactions.reading() as session:
+            names = sorted(self.issuers(session))
+        return sum(self._renew_publication_key(self.authority(name)) for name in names)
 
     def next_look_at_keys(self, session: Session) -> datetime:
         """Return when the publication keys must be looked at: at once where one is missing, revoked or near its end."""
         now = self.clock.now()
-        query = select(CertificationAuthority.id).where(col(CertificationAuthority.name).in_(self.issuers))
+        query = select(CertificationAuthority.id).where(col(CertificationAuthority.name).in_(self.issuers(session)))
         due = any(is_publication_key_due(session, number, now=now) for number in session.exec(query) if number is not None)
         return now if due else now + _KEYS_LOOKED_AT_EVERY
 

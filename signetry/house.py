@@ -7,16 +7,16 @@ from datetime import datetime, timedelta
 from functools import cached_property, partial
 from typing import Self
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
 from audit.log import Actor
 from ca import hierarchy, ra_keys, reissue
 from ca.authorisation import CaName, ProfileName
 from ca.errors import CertificateAwaited, UnknownAuthority
 from ca.issuance import IssuanceListener, IssuingAuthority
-from ca.keys import FileKeyStore, KeyStore
-from ca.records import CertificationAuthority
+from ca.keys import KeyStore
 from ca.revocation import RevocationListener, RevokedCertificate
+from ca.rows import find_row, id_of
 from ca.subject import Organisation
 from crl import publication
 from crl.publication import Freshness, PublicationSettings
@@ -25,11 +25,13 @@ from foundation.errors import NotFound, SignetryError
 from foundation.transactions import Transactions
 from people.persons import PersonListener
 from scep.endpoint import Endpoint, UnknownEndpoint
+from scep.limits import EndpointLimits
 from signetry.authorities import Authorities
 from signetry.database import Database, open_database
 from signetry.directories import Directories, directory
-from signetry.files import read_secret
 from signetry.instruments import Instruments
+from signetry.issuers import needing_ra_keys, published_for
+from signetry.keystores import open_keystore
 from signetry.settings import Settings, load_settings
 
 # They are renewed a month before their end; besides, every change of the database is an occasion to look.
@@ -87,6 +89,13 @@ class House:
                 museum=configured.museum,
                 reply_chain=configured.reply_chain,
                 subject_from_request=frozenset(configured.subject_from_request),
+                limits=EndpointLimits(
+                    requests_per_minute=configured.requests_per_minute,
+                    certificates_per_day=configured.certificates_per_day,
+                    waiting_at_most=configured.waiting_at_most,
+                    waiting_per_address=configured.waiting_per_address,
+                ),
+                challenge=configured.challenge,
             )
             for name, configured in self.settings.endpoints.items()
         }
@@ -116,7 +125,7 @@ class House:
             keystore=self.keystore,
             actor=self.actor,
             authority=self.authorities.authority,
-            issuers=self._endpoint_authorities,
+            issuers=lambda session: published_for(session, self._endpoint_authorities, now=self.clock.now()),
         )
 
     @cached_property
@@ -142,6 +151,10 @@ class House:
     def authority(self, name: str) -> IssuingAuthority:
         """Return a certification authority with its key. Raises UnknownAuthority, KeyUnavailable."""
         return self.authorities.authority(CaName(name))
+
+    def issuing_now(self, name: str) -> IssuingAuthority:
+        """Return the CA that issues in the lineage of ``name``, as at an endpoint that names it. Raises as ``authority``."""
+        return self.authorities.issuing_now(CaName(name))
 
     def acting_as(self, actor: Actor) -> Self:
         """Return this house as another actor works with it; what is open, the authorities' keys above all, stays open."""
@@ -210,7 +223,11 @@ class House:
         """
         renewed = 0
         failure: SignetryError | None = None
-        for name in sorted(self._endpoint_authorities):
+        with self.transactions.reading() as session:
+            needing = {CaName(row.name) for row in needing_ra_keys(session, self._endpoint_authorities)}
+            # What the settings name and nobody made has no lineage, and is to be complained of below.
+            names = sorted(needing | {name for name in self._endpoint_authorities if find_row(session, name) is None})
+        for name in names:
             try:
                 authority = self.authorities.authority(name)
                 renewed += self.transactions.write(partial(self._renew_ra_key, authority))
@@ -223,8 +240,8 @@ class House:
     def next_look_at_ra_keys(self, session: Session) -> datetime:
         """Return when the RA keys must be looked at: at once where one is missing, revoked or near its end."""
         now = self.clock.now()
-        query = select(CertificationAuthority.id).where(col(CertificationAuthority.name).in_(self._endpoint_authorities))
-        due = any(ra_keys.is_ra_key_due(session, number, now=now) for number in session.exec(query) if number is not None)
+        rows = needing_ra_keys(session, self._endpoint_authorities)
+        due = any(ra_keys.is_ra_key_due(session, id_of(row), now=now) for row in rows)
         return now if due else now + _RA_KEYS_LOOKED_AT_EVERY
 
     @property
@@ -242,10 +259,11 @@ class House:
         publication.owe(session, revoked.authority_id, self.clock.now())
 
     def close(self) -> None:
-        """Finish what is under way and let go of directories and database."""
+        """Finish what is under way and let go of directories, database and keys."""
         if "directories" in self.__dict__:
             self.directories.close()
         self.database.close()
+        self.keystore.close()
 
 
 def open_house(
@@ -270,12 +288,11 @@ def open_house(
     settings = settings or load_settings()
     if not settings.key_passphrase_file.exists():
         raise NotInitialised(f"{settings.home} holds no installation yet: run signetry init")
-    passphrase = read_secret(settings.key_passphrase_file, "key_passphrase_file")
     return House(
         settings=settings,
         clock=SystemClock(),
         database=open_database(settings, grouped=grouped),
-        keystore=FileKeyStore(settings.home / "keys", passphrase),
+        keystore=open_keystore(settings),
         actor=actor or Actor(f"cli:{_operator()}"),
         instruments=instruments or Instruments(),
     )

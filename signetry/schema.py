@@ -25,7 +25,7 @@ RECORDS = (
 )
 
 # The newest revision, as its file in migrations/versions is numbered.
-CURRENT = "0002"
+CURRENT = "0003"
 
 # Any number, as long as every process asks PostgreSQL for the same one.
 _MIGRATION_LOCK = 0x5163_6E65

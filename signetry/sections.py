@@ -2,12 +2,12 @@
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Literal, Self
+from pathlib import Path
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import NoDecode
 
-from ca.hierarchy import ROOT
 from ca.profiles import DEVICE_PROFILES, PERSON_PROFILES
 
 _ENROLLABLE = (*PERSON_PROFILES, *DEVICE_PROFILES)
@@ -81,11 +81,13 @@ class ListenAddress:
 Listen = Annotated[ListenAddress, NoDecode, BeforeValidator(ListenAddress.parse)]
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """A section: what it does not know is an error, and nothing in it changes."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class OrganisationSettings(_Section):
+class OrganisationSettings(Section):
     """The organisation named in sponsor-validated S/MIME subjects; empty means: mailbox-validated subjects."""
 
     name: str = Field(default="", max_length=64)
@@ -108,26 +110,32 @@ class OrganisationSettings(_Section):
         return value
 
 
-class EndpointSettings(_Section):
-    """One SCEP endpoint: ``/scep/{name}``."""
+class Pkcs11Settings(Section):
+    """The token that keeps the authorities' keys; while nothing is given, they are kept in files."""
 
-    issuing_ca: Name = "issuing"
-    profiles: ProfileList = PERSON_PROFILES
-    renew_after: float = Field(default=0.66, ge=0, le=1)
-    legacy: bool = False
-    museum: bool = False
-    reply_chain: bool = False
-    subject_from_request: Annotated[tuple[Literal["OU"], ...], NoDecode, BeforeValidator(split_list)] = ()
+    module: Path | None = None
+    # As CK_TOKEN_INFO has it (PKCS #11 v2.40 section 3.3).
+    token: str = Field(default="", max_length=32)
+    pin_file: Path | None = None
 
-    @field_validator("issuing_ca")
-    @classmethod
-    def _no_root(cls, value: str) -> str:
-        if value == ROOT:
-            raise ValueError("the root certifies authorities, not persons or devices; name an issuing CA")
-        return value
+    @property
+    def is_configured(self) -> bool:
+        """Whether the keys are in a token."""
+        return self.module is not None
+
+    def within(self, home: Path) -> Self:
+        """Return these settings with their paths absolute: relative ones start at ``home``."""
+        given = {"module": self.module, "pin_file": self.pin_file}
+        return self.model_copy(update={name: path and home / path.expanduser() for name, path in given.items()})
+
+    @model_validator(mode="after")
+    def _all_or_none(self) -> Self:
+        if len({bool(self.module), bool(self.token), bool(self.pin_file)}) > 1:
+            raise ValueError("module, token and pin_file are given together or not at all")
+        return self
 
 
-class CrlSettings(_Section):
+class CrlSettings(Section):
     """How long CRLs are good for and how often they are rebuilt."""
 
     validity_hours: int = Field(default=24, ge=1, le=24 * 30)

@@ -11,7 +11,8 @@ import tomllib
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from types import NoneType
+from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -28,9 +29,20 @@ from pydantic_settings.sources import InitSettingsSource
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from scep.endpoint import ChallengeKind
 from signetry.directory_settings import DirectorySettings
+from signetry.endpoint_settings import EndpointSettings
 from signetry.errors import ConfigurationError
-from signetry.sections import CrlSettings, EndpointSettings, Listen, ListenAddress, Name, OrganisationSettings, split_list
+from signetry.intune_settings import IntuneSettings
+from signetry.sections import (
+    CrlSettings,
+    Listen,
+    ListenAddress,
+    Name,
+    OrganisationSettings,
+    Pkcs11Settings,
+    split_list,
+)
 
 _PREFIX = "SIGNETRY_"
 _NESTED = "__"
@@ -82,8 +94,11 @@ class Settings(BaseSettings):
     tls_key: Path | None = None
     hsts_max_age: int = Field(default=31_536_000, ge=0, le=10 * 31_536_000)
     key_passphrase_file: Path = Path("secrets/key-passphrase")
+    pkcs11: Pkcs11Settings = Pkcs11Settings()
     organisation: OrganisationSettings = OrganisationSettings()
     endpoints: dict[Name, EndpointSettings] = Field(default_factory=lambda: {"default": EndpointSettings()})
+    certsrv_endpoint: str = ""
+    intune: IntuneSettings = IntuneSettings()
     crl: CrlSettings = CrlSettings()
     directories: dict[Name, DirectorySettings] = Field(default_factory=dict)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -134,6 +149,28 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _one_certsrv(self) -> Self:
+        """Settle which endpoint the paths of NDES mean: the one that is named, else the only one whose policy is ndes."""
+        candidates = [name for name, endpoint in self.endpoints.items() if endpoint.challenge is ChallengeKind.NDES]
+        if self.certsrv_endpoint and self.certsrv_endpoint not in self.endpoints:
+            raise ValueError(f"certsrv_endpoint: there is no endpoint {self.certsrv_endpoint}")
+        if not self.certsrv_endpoint and len(candidates) > 1:
+            raise ValueError(f"certsrv_endpoint: say which of {', '.join(candidates)} the paths under /certsrv mean")
+        self.__dict__["certsrv_endpoint"] = self.certsrv_endpoint or (candidates[0] if candidates else "default")
+        return self
+
+    @model_validator(mode="after")
+    def _endpoints_for_intune(self) -> Self:
+        for name, endpoint in self.endpoints.items():
+            if endpoint.challenge is not ChallengeKind.INTUNE:
+                continue
+            if not self.intune.is_configured:
+                raise ValueError(f"endpoints.{name}.challenge: intune needs the section intune")
+            if len(set(endpoint.profiles)) != 1:
+                raise ValueError(f"endpoints.{name}.profiles: an endpoint for Intune issues one; make an endpoint for each")
+        return self
+
+    @model_validator(mode="after")
     def _absolute_paths(self) -> Self:
         """Make every path absolute, so that a change of directory moves nothing: relative ones start at ``home``."""
         home = self.home.expanduser().absolute()
@@ -143,6 +180,9 @@ class Settings(BaseSettings):
             paths[name] = path and home / path.expanduser()
         host = self.public_listen.dialled
         paths["public_url"] = self.public_url or f"http://{host}"
+        paths["pkcs11"] = self.pkcs11.within(home)
+        paths["intune"] = self.intune.within(home)
+        paths["endpoints"] = {name: endpoint.within(home) for name, endpoint in self.endpoints.items()}
         paths["directories"] = {name: directory.within(home) for name, directory in self.directories.items()}
         # The object is frozen for everybody else; a validator may still complete it.
         self.__dict__.update(paths)
@@ -235,12 +275,17 @@ def _within_settings(location: tuple[int | str, ...]) -> Iterator[int | str]:
 
 def setting_names() -> list[str]:
     """Return every setting by its dotted name; the fields of endpoints and directories as ``endpoints.NAME.…``."""
-    names: list[str] = []
-    for name, field in Settings.model_fields.items():
-        section = _NAMED_SECTIONS.get(name, field.annotation)
-        if isinstance(section, type) and issubclass(section, BaseModel):
-            prefix = f"{name}.NAME" if name in _NAMED_SECTIONS else name
-            names += [f"{prefix}.{inner}" for inner in section.model_fields]
+    return list(_names_in(Settings, ""))
+
+
+def _names_in(section: type[BaseModel], prefix: str) -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        if not prefix and name in _NAMED_SECTIONS:
+            yield from _names_in(_NAMED_SECTIONS[name], f"{name}.NAME.")
+            continue
+        kinds = get_args(field.annotation) if NoneType in get_args(field.annotation) else (field.annotation,)
+        inner = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+        if inner is None:
+            yield prefix + name
         else:
-            names.append(name)
-    return names
+            yield from _names_in(inner, f"{prefix}{name}.")

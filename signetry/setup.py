@@ -28,8 +28,10 @@ from foundation.errors import BadRequest, Conflict, Unavailable
 from foundation.files import create_private, replace_private
 from signetry import tls
 from signetry.administration.hierarchy import DEFAULT_KEY, new_authority, request_for
+from signetry.endpoint_settings import EndpointSettings
 from signetry.house import House, open_house
-from signetry.sections import EndpointSettings
+from signetry.keystores import token_keystore
+from signetry.sections import Pkcs11Settings
 from signetry.settings import Settings, configuration_file
 
 _PASSPHRASE_BYTES = 32
@@ -57,6 +59,8 @@ class Choices:
     constraints: Constraints = field(default=Constraints())
     # Somebody else's authority is to certify the issuing CA; there will be no root of ours.
     under_existing_root: bool = False
+    # The token that is to keep the keys; without one, files do.
+    pkcs11: Pkcs11Settings = field(default=Pkcs11Settings())
 
     def __post_init__(self) -> None:
         if self.under_existing_root and self.constraints != Constraints():
@@ -68,10 +72,16 @@ class Choices:
 
 
 def write_configuration(settings: Settings, choices: Choices, *, public_url: str) -> Path | None:
-    """Write a first settings file; return where, or None when there is one already, which is never touched."""
+    """Write a first settings file; return where, or None when there is one already, which is never touched.
+
+    Raises:
+        TokenUnavailable: the token that is to keep the keys cannot be used; nothing is written.
+    """
     path = configuration_file()
     if path.exists():
         return None
+    if choices.pkcs11.is_configured:
+        _require_token(settings, choices.pkcs11)
     document = tomlkit.document()
     document.add(tomlkit.comment("Every setting is described in docs/settings.md."))
     if public_url:
@@ -85,6 +95,11 @@ def write_configuration(settings: Settings, choices: Choices, *, public_url: str
         organisation = tomlkit.table()
         organisation.add("name", choices.organisation)
         document.add("organisation", organisation)
+    if choices.pkcs11.is_configured:
+        token = tomlkit.table()
+        for name, value in choices.pkcs11.model_dump(mode="json").items():
+            token.add(name, value)
+        document.add("pkcs11", token)
     default = tomlkit.table()
     configured = settings.endpoints.get("default", EndpointSettings())
     default.add("issuing_ca", configured.issuing_ca)
@@ -97,6 +112,16 @@ def write_configuration(settings: Settings, choices: Choices, *, public_url: str
     document.add("endpoints", endpoints)
     replace_private(path, tomlkit.dumps(document).encode())
     return path
+
+
+def _require_token(settings: Settings, chosen: Pkcs11Settings) -> None:
+    """Return if the token can be used: what the settings file says once, a second run does not change."""
+    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    keystore = token_keystore(settings, chosen)
+    try:
+        keystore.facts()
+    finally:
+        keystore.close()
 
 
 def _issuable(profiles: Iterable[str], constraints: Constraints) -> list[str]:
@@ -116,6 +141,11 @@ def initialise(settings: Settings, choices: Choices) -> House:
     if choices.organisation and choices.organisation != configured:
         raise AlreadyInitialised(
             f"{configuration_file()} is there already: set organisation.name in it, or leave --organisation out"
+        )
+    if choices.pkcs11.is_configured and choices.pkcs11 != settings.pkcs11:
+        raise AlreadyInitialised(
+            f"{configuration_file()} is there already, and names another place for the keys, or none but files; they stay where "
+            "they were made: leave --pkcs11, --token and --pin-file out"
         )
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     _ensure_passphrase(settings)

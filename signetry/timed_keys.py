@@ -41,6 +41,14 @@ class TimedKeyStore(KeyStore):
         """Say whether there is a key."""
         return self._keystore.exists(reference)
 
+    def require_reachable(self) -> None:
+        """Return if the keys can be reached."""
+        self._keystore.require_reachable()
+
+    def close(self) -> None:
+        """Let go of what is open."""
+        self._keystore.close()
+
 
 def _timed(key: PrivateKey, whose: str, observer: KeyObserver) -> PrivateKey:
     if isinstance(key, rsa.RSAPrivateKey):

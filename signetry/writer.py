@@ -8,9 +8,11 @@ are any or not. The acts run bare, and when one fails, everything is rolled back
 Acts fail rarely here: what can be refused is refused before signing, outside the writing transaction. (docs/decisions/0003)
 """
 
+import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
@@ -21,11 +23,14 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session
 
 from foundation.errors import Unavailable
+from foundation.statements import LightSession
 
 Result = TypeVar("Result")
 
 # How many acts share a commit at most: what is lost together when the commit fails.
 BATCH = 64
+# How many are gathered from one turn of an event loop at most: the disk can be at work while the loop goes on.
+_GATHERED = 8
 # deadlock_detected (PostgreSQL, appendix A). The rows that two acts write may be the same, in another order.
 _DEADLOCK = "40P01"
 
@@ -108,8 +113,8 @@ def _attempt(engine: Engine, batch: Sequence[Pending[Any]]) -> list[Any]:
 
 
 def _run(connection: Connection, transaction: RootTransaction, pending: Pending[Result]) -> Result:
-    # A session each, so that no act finds another's objects; "rollback_only" leaves the commit to the transaction around them.
-    with Session(connection, join_transaction_mode="rollback_only", expire_on_commit=False) as session:
+    # A session each, so that no act finds another's objects.
+    with LightSession(connection) as session:
         result = pending.act(session)
         session.flush()
     _must_be_open(transaction)
@@ -151,11 +156,16 @@ class GroupWriter:
     """The threads that commit what all the other threads of the process write.
 
     SQLite has one writer at a time, so ``threads`` is 1 there. PostgreSQL takes several, and while one waits for an answer from
-    the network the next can prepare its own.
+    the network the next can prepare its own. ``turn`` is entered around each transaction; acts that are handed in while it is
+    waited for join the batch.
     """
 
-    def __init__(self, engine: Engine, *, threads: int = 1) -> None:
+    def __init__(
+        self, engine: Engine, *, threads: int = 1, turn: Callable[[], AbstractContextManager[object]] = nullcontext
+    ) -> None:
         self._engine = engine
+        self._turn = turn
+        self._gathered: list[Pending[Any]] = []
         self._queue: SimpleQueue[Pending[Any] | None] = SimpleQueue()
         self._gate = threading.Lock()
         self._stopped = False
@@ -164,22 +174,41 @@ class GroupWriter:
         for thread in self._threads:
             thread.start()
 
-    def write(self, act: Callable[[Session], Result]) -> Result:
-        """Run ``act`` and return its result once it is durable; raise what it raised.
+    def submit(self, act: Callable[[Session], Result]) -> Future[Result]:
+        """Hand ``act`` in; the future gives its result once it is durable, or raises what it raised.
 
-        Raises:
-            DatabaseUnavailable: the database is not there, or the writer has been stopped.
+        It raises ``DatabaseUnavailable`` where the database is not there, or the writer has been stopped.
         """
         pending = Pending(act)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self._hand_in([pending])
+        else:
+            # What an event loop does in one turn shares a commit: those who come next are a processor's work away, not a wait.
+            self._gathered.append(pending)
+            if len(self._gathered) == 1:
+                loop.call_soon(self._hand_in_gathered)
+            elif len(self._gathered) == _GATHERED:
+                self._hand_in_gathered()
+        return pending.future
+
+    def _hand_in_gathered(self) -> None:
+        gathered, self._gathered = self._gathered, []
+        self._hand_in(gathered)
+
+    def _hand_in(self, batch: Sequence[Pending[Any]]) -> None:
         # Behind the gate nothing is queued after the stop, where nobody would take it out.
         with self._gate:
-            if self._stopped:
-                raise DatabaseUnavailable
-            self._queue.put(pending)
-        return pending.future.result()
+            for pending in batch:
+                if self._stopped:
+                    pending.future.set_exception(DatabaseUnavailable())
+                else:
+                    self._queue.put(pending)
 
     def stop(self) -> None:
         """Commit what was handed in so far, and end the threads."""
+        self._hand_in_gathered()
         with self._gate:
             if not self._stopped:
                 self._stopped = True
@@ -194,8 +223,10 @@ class GroupWriter:
             if first is None:
                 return
             batch = [first]
-            last = self._take_waiting(batch)
-            commit_together(self._engine, batch)
+            with self._turn():
+                # Whatever came while another process had its turn goes along.
+                last = self._take_waiting(batch)
+                commit_together(self._engine, batch)
             # Nothing of a finished act stays alive while the thread waits for the next one.
             del first, batch
             if last:

@@ -36,6 +36,8 @@ class Permission(StrEnum):
     REGISTER_DEVICES = "register-devices"
     CHANGE_DEVICES = "change-devices"
     MINT_CHALLENGES = "mint-challenges"
+    READ_REQUESTS = "read-requests"
+    DECIDE_REQUESTS = "decide-requests"
     READ_CERTIFICATES = "read-certificates"
     REVOKE_CERTIFICATES = "revoke-certificates"
     HOLD_CERTIFICATES = "hold-certificates"
@@ -60,6 +62,7 @@ _READING = frozenset(
         _P.READ_PERSONS,
         _P.READ_GROUPS,
         _P.READ_DEVICES,
+        _P.READ_REQUESTS,
         _P.READ_CERTIFICATES,
         _P.READ_AUTHORITIES,
         _P.READ_ENDPOINTS,
@@ -79,6 +82,7 @@ PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
         _P.REGISTER_DEVICES,
         _P.CHANGE_DEVICES,
         _P.MINT_CHALLENGES,
+        _P.DECIDE_REQUESTS,
         _P.REVOKE_CERTIFICATES,
         _P.HOLD_CERTIFICATES,
     },

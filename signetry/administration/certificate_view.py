@@ -106,7 +106,11 @@ def exported(session: Session, certificate: CertificateSummary, encoding: Encodi
 
 def key_text(certificate: x509.Certificate) -> str:
     """Return family and size of the certified key: ``RSA 3072``, ``EC secp256r1``, ``Ed25519``."""
-    key = certificate.public_key()
+    return public_key_text(certificate.public_key())
+
+
+def public_key_text(key: object) -> str:
+    """Return family and size of a public key."""
     if isinstance(key, rsa.RSAPublicKey):
         return f"RSA {key.key_size}"
     if isinstance(key, ec.EllipticCurvePublicKey):

@@ -1,27 +1,17 @@
 """Minting one-time challenges for a person, a device or both."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sqlmodel import Session
 
-from ca.authorisation import DeviceId, PersonId, ProfileName
-from ca.profiles import DEVICE_PROFILES
-from foundation.errors import BadRequest, RefusedByPolicy
-from people.activity import require_active
-from people.devices import device_named
-from people.persons import person_named
+from ca.authorisation import ProfileName
+from foundation.errors import RefusedByPolicy
 from scep import challenge
+from signetry.administration.holders import holder
 from signetry.administration.reach import EVERYTHING, Reach
 from signetry.house import House
-
-
-class HolderMissing(BadRequest):
-    """A profile needs a person (``field`` is ``upn``) or a device (``device``) that the request does not name."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,43 +38,51 @@ class Minted:
     expires_at: datetime
 
 
-def mint(session: Session, house: House, request: ChallengeRequest, reach: Reach = EVERYTHING) -> Minted:
+class TooManyUnused(RefusedByPolicy):
+    """Whoever it is for has as many unused challenges already as they may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How challenges look, by ``make``, which returns a random one, and how many unused ones their holder may have."""
+
+    make: Callable[[], str] = challenge.in_base32
+    unused_at_most: int | None = None
+
+
+_USUAL = Form()
+
+
+def mint(session: Session, house: House, request: ChallengeRequest, reach: Reach = EVERYTHING, form: Form = _USUAL) -> Minted:
     """Mint the challenges in the session's transaction.
 
     Raises:
+        TooManyUnused: there would be more than ``form`` allows.
         UnknownEndpoint, UnknownPerson, UnknownDevice: there is none, or it is beyond ``reach``.
-        RefusedByPolicy: the endpoint does not issue the profile, the device is somebody else's, or one of them is not active.
-        HolderMissing: the profile needs a person or a device that is not named.
+        RefusedByPolicy: the endpoint takes no minted challenges, and as ``holders.holder``.
+        HolderMissing: as ``holders.holder``.
         BadRequest: the count or the lifetime is out of bounds.
     """
     endpoint, profile = reach.endpoint(house, request.endpoint), request.profile
-    issued = [name for name in sorted(endpoint.profiles) if reach.includes_profile(name)]
-    if profile not in issued:
-        raise RefusedByPolicy(f"endpoint {endpoint.name} issues {', '.join(issued)}, not {profile}")
-    carried = device_named(session, request.device, within=reach.group) if request.device else None
-    person = person_named(session, request.person, within=reach.group) if request.person else None
-    if person is None and profile not in DEVICE_PROFILES:
-        raise HolderMissing("upn", f"a certificate of profile {profile} is a person's: say whose")
-    if carried is None and profile in DEVICE_PROFILES:
-        raise HolderMissing("device", f"a certificate of profile {profile} is a device's: say which")
-    if person and carried and carried.owner_id not in (None, person.id):
-        raise RefusedByPolicy(f"device {carried.name} belongs to {carried.owner}, not to {person.upn}")
-    # Minting for somebody who could not redeem it would only postpone the refusal to the phone.
-    require_active(session, person=person.id if person else None, device=carried.id if carried else None)
+    if not endpoint.challenge.is_minted:
+        raise RefusedByPolicy(f"endpoint {endpoint.name} takes no minted challenges: its policy is {endpoint.challenge}")
+    whose = holder(session, endpoint, profile, request.person, request.device, reach)
     order = challenge.ChallengeOrder(
         endpoint=endpoint.name,
         profile=ProfileName(profile),
-        person=PersonId(person.id) if person else None,
-        device=DeviceId(carried.id) if carried else None,
+        person=whose.person_id,
+        device=whose.device_id,
         count=request.count,
         lifetime=request.lifetime,
     )
     now = house.clock.now()
+    if form.unused_at_most is not None and challenge.unused(session, order, now=now) + request.count > form.unused_at_most:
+        raise TooManyUnused(f"there are {form.unused_at_most} unused challenges already; use them, or wait until they expire")
     return Minted(
-        challenges=challenge.mint(session, order, actor=house.actor, now=now),
+        challenges=challenge.mint(session, order, actor=house.actor, now=now, make=form.make),
         endpoint=endpoint.name,
         profile=profile,
-        person=person.upn if person else None,
-        device=carried.name if carried else None,
+        person=whose.person.upn if whose.person else None,
+        device=whose.device.name if whose.device else None,
         expires_at=now + request.lifetime,
     )

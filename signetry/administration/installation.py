@@ -10,6 +10,7 @@ from ca.capability import can_issue
 from ca.certificate_files import read_certificates
 from ca.errors import ChainRefused
 from ca.installation import Installation
+from ca.lineage import lineage_of
 from ca.profiles import DEVICE_PROFILES, PERSON_PROFILES, SCEP_RA, profile_named
 from crl import publication
 from foundation.errors import SignetryError
@@ -30,11 +31,11 @@ def install_certificate(house: House, name: str, files: Sequence[bytes], *, dry_
     now = house.clock.now()
     if dry_run:
         with house.transactions.reading() as session:
-            return _judged(house, installation.plan(session, house.keystore, CaName(name), given, now=now))
+            return _judged(house, session, installation.plan(session, house.keystore, CaName(name), given, now=now))
 
     def act(session: Session) -> Installation:
         # Judged before anything is written, in the same transaction.
-        _judged(house, installation.plan(session, house.keystore, CaName(name), given, now=now))
+        _judged(house, session, installation.plan(session, house.keystore, CaName(name), given, now=now))
         done = installation.install(
             session,
             house.keystore,
@@ -45,7 +46,7 @@ def install_certificate(house: House, name: str, files: Sequence[bytes], *, dry_
             listeners=house.issuance_listeners,
         )
         publication.ensure_schedules(session, now)
-        return _judged(house, done)
+        return _judged(house, session, done)
 
     return house.transactions.write(act)
 
@@ -60,13 +61,14 @@ def settle_in(house: House) -> list[str]:
     return problems
 
 
-def _judged(house: House, found: Installation) -> Installation:
+def _judged(house: House, session: Session, found: Installation) -> Installation:
     """Return ``found`` with warnings for the profiles that it cannot issue.
 
     Raises:
         ChainRefused: it can issue none of those that are configured, or no RA certificate.
     """
-    configured = [endpoint.profiles for endpoint in house.endpoints.values() if endpoint.issuing_ca == found.own.name]
+    names = {row.name for row in lineage_of(session, found.own.name).members}
+    configured = [endpoint.profiles for endpoint in house.endpoints.values() if endpoint.issuing_ca in names]
     profiles = sorted({name for each in configured for name in each} or {*PERSON_PROFILES, *DEVICE_PROFILES})
     limits = found.limits
     impossible = [name for name in profiles if not can_issue(limits, profile_named(name), house.organisation)]

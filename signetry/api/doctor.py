@@ -9,7 +9,8 @@ from signetry.api.context import Here
 from signetry.api.models import Shown, with_examples
 from signetry.api.routing import router
 from signetry.api.security import Caller, requires
-from signetry.doctor import Severity, examine
+from signetry.doctor.examination import examine
+from signetry.doctor.findings import Severity
 
 routes = router("/doctor", "Doctor")
 

@@ -1,10 +1,12 @@
 """``signetry init`` and ``signetry ca``: the authorities themselves; what concerns other authorities is in ``cli.hierarchy``."""
 
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from pydantic import ValidationError
 
 from ca import hierarchy
 from ca.authorisation import CaName
@@ -15,6 +17,7 @@ from foundation.errors import BadRequest, Conflict
 from people.addresses import normalise_dns_name
 from signetry.cli.output import JsonFlag, emit_record, emit_rows
 from signetry.house import open_house
+from signetry.sections import Pkcs11Settings
 from signetry.settings import configuration_file, load_first_settings, load_settings
 from signetry.setup import Choices, initialise, is_awaiting, write_configuration
 
@@ -25,10 +28,13 @@ _PURPOSES = {"clientAuth": ExtendedKeyUsageOID.CLIENT_AUTH, "emailProtection": E
 _PURPOSES_HELP = f"Constrain the issuing CA to this extended key usage: {' or '.join(_PURPOSES)}; may be repeated."
 _MAIL_DOMAINS_HELP = "Constrain it to mail addresses at this host; with a leading dot, at every host below. May be repeated."
 _CSR_HELP = "Stand under an existing root: make a certificate request instead of a root, for signetry ca install to complete."
+_PKCS11_HELP = "Keep the keys in a hardware security module: the library of its vendor; with --token and --pin-file."
+_LABEL_HELP = "The label of the token in it."
+_PIN_FILE_HELP = "The file that holds the PIN of the token's user; mode 0600."
 _DNS_DOMAINS_HELP = "Constrain it to DNS names in this domain; may be repeated."
 
 
-def init(
+def init(  # noqa: PLR0913 - one parameter an option
     *,
     organisation: Annotated[str, typer.Option(help="Named in the authorities' certificates.")] = "",
     ca_key: Annotated[str, typer.Option(help=_KEYS_HELP)] = "",
@@ -37,15 +43,20 @@ def init(
     mail_domain: Annotated[list[str], typer.Option(help=_MAIL_DOMAINS_HELP)] = [],  # noqa: B006 - as above
     dns_domain: Annotated[list[str], typer.Option(help=_DNS_DOMAINS_HELP)] = [],  # noqa: B006 - as above
     csr: Annotated[bool, typer.Option("--csr", help=_CSR_HELP)] = False,
+    pkcs11: Annotated[Path | None, typer.Option(metavar="MODULE", help=_PKCS11_HELP)] = None,
+    token: Annotated[str, typer.Option(metavar="LABEL", help=_LABEL_HELP)] = "",
+    pin_file: Annotated[Path | None, typer.Option(metavar="FILE", help=_PIN_FILE_HELP)] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Create the state directory, its keys, the root and the issuing CA. Running it again completes what is missing.
 
     Example: signetry init --organisation "Example Ltd" --public-url http://pki.example.com --mail-domain example.com
     Example: signetry init --csr, then signetry ca install certnew.p7b
+    Example: signetry init --pkcs11 /usr/lib/softhsm/libsofthsm2.so --token signetry --pin-file pin
     """
     constraints = _constraints(purpose, mail_domain, dns_domain)
-    choices = Choices(organisation.strip(), key_of(ca_key), constraints, under_existing_root=csr)
+    in_token = _token(pkcs11, token, pin_file)
+    choices = Choices(organisation.strip(), key_of(ca_key), constraints, under_existing_root=csr, pkcs11=in_token)
     settings = load_first_settings(public_url=public_url or None)
     written = write_configuration(settings, choices, public_url=public_url)
     settings = load_settings()
@@ -58,6 +69,7 @@ def init(
         "state": str(settings.home),
         "configuration": str(written or configuration_file()),
         "public_url": settings.public_url,
+        "keys": f"token {settings.pkcs11.token}" if settings.pkcs11.is_configured else str(settings.home / "keys"),
     }
     if is_awaiting(house):
         request = settings.home / f"{hierarchy.ISSUING}.csr"
@@ -66,7 +78,7 @@ def init(
             "next": f"have {request} signed by the authority above, then: signetry ca install FILE",
         }
     else:
-        issuing = house.authority(hierarchy.ISSUING)
+        issuing = house.issuing_now(hierarchy.ISSUING)
         made |= {
             "issuing_ca": issuing.certificate.subject.rfc4514_string(),
             "valid_until": issuing.certificate.not_valid_after_utc,
@@ -74,6 +86,18 @@ def init(
         }
     emit_record(made, as_json=as_json)
     house.close()
+
+
+def _token(module: Path | None, label: str, pin_file: Path | None) -> Pkcs11Settings:
+    """Return what --pkcs11 and its companions name; relative paths start where the command runs."""
+    if len({module is None, not label, pin_file is None}) > 1:
+        raise BadRequest("--pkcs11, --token and --pin-file are given together or not at all")
+    try:
+        return Pkcs11Settings(
+            module=module and module.expanduser().absolute(), token=label, pin_file=pin_file and pin_file.expanduser().absolute()
+        )
+    except ValidationError:
+        raise BadRequest("--token is the label of a token: 32 characters at most") from None
 
 
 def key_of(text: str) -> KeyAlgorithm | None:
@@ -110,7 +134,7 @@ def _constraints(purposes: list[str], mail_domains: list[str], dns_domains: list
 
 @app.command("list")
 def list_authorities(*, as_json: JsonFlag = False) -> None:
-    """List the authorities, ours and those above them, each with its newest certificate."""
+    """List the authorities, ours and those above them, each with its newest certificate, and how far a roll-over is."""
     house = open_house()
     with house.transactions.reading() as session:
         records = hierarchy.authorities(session)
@@ -120,6 +144,8 @@ def list_authorities(*, as_json: JsonFlag = False) -> None:
             "name": record.name,
             "issuer": record.issuer or "(self)",
             "is_ours": record.is_ours,
+            "state": str(record.standing) if record.is_ours else None,
+            "succeeds": record.succeeds,
             "key": record.key_algorithm,
             "subject": record.subject,
             "serial": record.serial,
@@ -128,8 +154,8 @@ def list_authorities(*, as_json: JsonFlag = False) -> None:
         }
         for record in records
     ]
-    rows += [{"name": name, "issuer": "(awaiting its certificate)", "is_ours": True} for name in awaited]
-    emit_rows(rows, ("name", "issuer", "key", "subject", "serial", "not_after"), as_json=as_json)
+    rows += [{"name": name, "issuer": "(awaiting its certificate)", "is_ours": True, "state": "awaiting"} for name in awaited]
+    emit_rows(rows, ("name", "issuer", "state", "key", "subject", "serial", "not_after"), as_json=as_json)
 
 
 @app.command()

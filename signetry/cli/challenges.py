@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from foundation.errors import BadRequest
-from signetry.administration.challenges import ChallengeRequest, HolderMissing, mint
+from signetry.administration.challenges import ChallengeRequest, mint
+from signetry.administration.holders import HolderMissing
 from signetry.cli.durations import parse_duration
 from signetry.cli.output import JsonFlag, emit_json
 from signetry.house import open_house

@@ -8,7 +8,8 @@ from rich.markup import escape
 
 from foundation.errors import SignetryError
 from signetry.cli.output import JsonFlag, emit_json
-from signetry.doctor import Finding, examine
+from signetry.doctor.examination import examine
+from signetry.doctor.findings import Finding
 from signetry.house import open_house
 from signetry.settings import Settings, load_settings
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ca.errors import TokenUnavailable
 from foundation.errors import BadRequest, SignetryError
 from signetry import logging
 from signetry.cli import (
@@ -18,8 +19,12 @@ from signetry.cli import (
     enrolment,
     groups,
     hierarchy,
+    intune,
     ldap,
     people,
+    requests,
+    rollover,
+    scep,
     service,
     tokens,
 )
@@ -32,15 +37,19 @@ authority.app.command("create")(hierarchy.create)
 authority.app.command("csr")(hierarchy.csr)
 authority.app.command("install")(hierarchy.install)
 authority.app.command("export")(hierarchy.export)
+authority.app.add_typer(rollover.app, name="rollover")
 app.add_typer(authority.app, name="ca")
 app.add_typer(people.app, name="person")
 app.add_typer(groups.app, name="group")
 app.add_typer(devices.app, name="device")
 app.add_typer(challenges.app, name="challenge")
+app.add_typer(requests.app, name="request")
 app.add_typer(certificates.app, name="cert")
 app.add_typer(crl.app, name="crl")
 app.add_typer(ldap.app, name="ldap")
+app.add_typer(intune.app, name="intune")
 app.add_typer(tokens.app, name="token")
+app.add_typer(scep.app, name="scep")
 app.command("init")(authority.init)
 app.command("serve")(service.serve)
 app.command("doctor")(doctor.doctor)
@@ -77,6 +86,10 @@ def main() -> None:
     except BadRequest as error:
         print(f"signetry: {error}", file=sys.stderr)  # noqa: T201 - the reason of a failure is what stderr is for
         sys.exit(_BAD_USAGE)
+    except TokenUnavailable as error:
+        # Why is for administrators alone: phones are told the rest.
+        print(f"signetry: {error}: {error.detail}", file=sys.stderr)  # noqa: T201 - as above
+        sys.exit(_FAILED)
     except SignetryError as error:
         print(f"signetry: {error}", file=sys.stderr)  # noqa: T201 - as above
         sys.exit(_FAILED)

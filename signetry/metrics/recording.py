@@ -18,7 +18,7 @@ from signetry.jobs import JobRun
 from signetry.metrics import files
 from signetry.settings import Settings
 
-_SCEP_OPERATIONS = ("GetCACaps", "GetCACert", "PKIOperation")
+_SCEP_OPERATIONS = ("GetCACaps", "GetCACert", "GetNextCACert", "PKIOperation")
 _FAIL_INFO = {
     FailInfo.BAD_ALG: "badAlg",
     FailInfo.BAD_MESSAGE_CHECK: "badMessageCheck",
@@ -132,7 +132,8 @@ class _ScepRecorder:
                 self._enrolments.labels(endpoint, Outcome.ISSUED.value, profile, "")
             for fail_info in filter(None, _FAIL_INFO.values()):
                 self._enrolments.labels(endpoint, Outcome.REFUSED.value, "", fail_info)
-            for outcome in (Outcome.UNAVAILABLE, Outcome.FAILED):
+            self._enrolments.labels(endpoint, Outcome.LIMITED.value, "", _FAIL_INFO[FailInfo.BAD_REQUEST])
+            for outcome in (Outcome.ANSWERED, Outcome.PENDING, Outcome.LIMITED, Outcome.UNAVAILABLE, Outcome.FAILED):
                 self._enrolments.labels(endpoint, outcome.value, "", "")
 
     def requested(self, endpoint: str, operation: str) -> None:

@@ -19,11 +19,15 @@ from sqlalchemy import case, func, select
 from sqlmodel import Session, col
 
 from ca import hierarchy
+from ca.lineage import Standing
+from ca.ra_keys import REGISTRATION
 from ca.records import Certificate, ServiceKey
 from crl import publication
 from crl.records import CrlSchedule
 from foundation.errors import SignetryError
 from ldap_publish.status import Backlog, backlog
+from scep import pending_decisions
+from scep.pending import State
 from signetry import tls
 from signetry.errors import ConfigurationError
 from signetry.house import House
@@ -65,6 +69,7 @@ class StateCollector(Collector):
                 found = [
                     *_directories(session, sorted(self._house.settings.directories), now),
                     *_crls(session, now),
+                    *_requests(session, self._house.endpoints, now),
                     *_expiring(session, self._profiles, now),
                     self._ends(session),
                 ]
@@ -86,7 +91,12 @@ class StateCollector(Collector):
             ["kind", "name"],
         )
         for record in hierarchy.authorities(session):
-            ends.add_metric(["authority", record.name], record.not_after.timestamp())
+            if record.standing is Standing.RETIRED:
+                continue
+            # Where another has taken its place, nobody has to see to these two any more.
+            has_ended = record.standing is Standing.FORMER
+            if not has_ended:
+                ends.add_metric(["authority", record.name], record.not_after.timestamp())
             newest = (
                 select(col(ServiceKey.purpose), func.max(col(Certificate.not_after)))
                 .join(Certificate, col(ServiceKey.certificate_id) == col(Certificate.id))
@@ -94,6 +104,8 @@ class StateCollector(Collector):
                 .group_by(col(ServiceKey.purpose))
             )
             for purpose, not_after in session.execute(newest):
+                if has_ended and purpose == REGISTRATION.name:
+                    continue
                 ends.add_metric([purpose, record.name], not_after.timestamp())
         listeners = _end_of_listeners(self._house)
         if listeners is not None:
@@ -146,6 +158,9 @@ def _crls(session: Session, now: datetime) -> Iterator[Metric]:
     failures = _gauge("signetry_crl_failed_builds", "Builds that failed since the last one that succeeded.", ["authority"])
     schedules = {row.authority_id: row for row in session.execute(_SCHEDULES)}
     for record in hierarchy.authorities(session):
+        if not publication.is_needed(session, record.id, now):
+            # Retired, and its last certificate has expired: its CRL has run out, and nobody misses it.
+            continue
         head = publication.current(session, record.id)
         if head is not None:
             age.add_metric([record.name], (now - head.issued_at).total_seconds())
@@ -158,6 +173,22 @@ def _crls(session: Session, now: datetime) -> Iterator[Metric]:
             overdue.add_metric([record.name], max(0.0, late))
             failures.add_metric([record.name], schedule.failures)
     yield from (age, margin, number, entries, overdue, failures)
+
+
+def _requests(session: Session, endpoints: Iterable[str], now: datetime) -> Iterator[Metric]:
+    count = _gauge(
+        "signetry_scep_pending_requests",
+        "SCEP requests that were answered with PENDING: waiting for a decision, or late for want of a key.",
+        ["endpoint", "state"],
+    )
+    oldest = _gauge("signetry_scep_oldest_pending_seconds", "For how long the oldest of them has.", ["endpoint", "state"])
+    found = {(each.endpoint, each.state): each for each in pending_decisions.backlog(session, now=now)}
+    for endpoint in sorted(endpoints):
+        for state in (State.WAITING, State.LATE):
+            each = found.get((endpoint, state))
+            count.add_metric([endpoint, state], each.count if each else 0)
+            oldest.add_metric([endpoint, state], max(0.0, (now - each.since).total_seconds()) if each else 0.0)
+    yield from (count, oldest)
 
 
 def _expiring(session: Session, profiles: list[str], now: datetime) -> Iterator[Metric]:

@@ -56,6 +56,21 @@ def test_a_certificate_arrives_and_leaves_when_it_is_revoked(world: World) -> No
     assert world.placed() == set()
 
 
+def test_what_has_not_been_handed_out_is_not_published_and_takes_nobodys_place(world: World) -> None:
+    dn = world.fake.add_person("alice")
+    alice = world.add()
+    held = world.issue(alice)
+    coming = world.issue(alice, renews=held)
+    withheld = {coming}
+    world.sources = replace(world.sources, withheld=lambda _session: withheld)
+    world.run()
+    assert world.certificates(dn) == [world.der(held)]
+    withheld.clear()
+    world.owe_again()
+    world.run()
+    assert world.certificates(dn) == [world.der(coming)]
+
+
 def test_one_search_and_one_change_a_person(sqlite_world: World) -> None:
     world = sqlite_world
     world.fake.add_person("alice")

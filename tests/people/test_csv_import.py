@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import pytest
@@ -125,10 +126,13 @@ def test_an_import_that_the_database_interrupts_can_be_done_again(sqlite_store: 
             self.writes = 0
 
         def write(self, act: Callable[[Session], Result]) -> Result:
+            return self.submit(act).result()
+
+        def submit(self, act: Callable[[Session], Result]) -> Future[Result]:
             self.writes += 1
             if self.writes > 1:
                 raise Unavailable("the database is not available")
-            return sqlite_store.write(act)
+            return sqlite_store.submit(act)
 
     text = "upn,email\n" + "".join(f"p{n}@example.com,p{n}@example.com\n" for n in range(BATCH + 5))
     with pytest.raises(Unavailable):

@@ -1,13 +1,13 @@
 """Who gets a certificate, under which names, and what is stored of it."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import AttributeOID, ExtendedKeyUsageOID, NameOID
 from sqlalchemy import select, update
@@ -89,7 +89,8 @@ def test_many_at_once_with_one_challenge_get_one_certificate(
 
     with ThreadPoolExecutor(6) as pool:
         outcomes = list(pool.map(attempt, range(6)))
-    assert sum(outcome is not None for outcome in outcomes) == 1
+    # Whoever has the key of the one that was first gets the same certificate.
+    assert len({outcome.certificate for outcome in outcomes if outcome is not None}) == 1
     assert both_worlds.counts()["certificates"] == 1
 
 
@@ -145,8 +146,12 @@ class Watched:
 
     def write(self, act: Callable[[Session], Result]) -> Result:
         """Run ``act`` in a transaction."""
+        return self.submit(act).result()
+
+    def submit(self, act: Callable[[Session], Result]) -> Future[Result]:
+        """Run ``act`` in a transaction, waiting for nothing."""
         assert self._readers == 0
-        return self._store.write(act)
+        return self._store.submit(act)
 
 
 def test_nobody_waits_for_a_writer_while_holding_a_connection(
@@ -330,14 +335,6 @@ def test_what_is_owed_for_a_certificate_is_owed_in_its_transaction(
     with world.transactions.reading() as session:
         assert session.execute(select(col(Certificate.subject)).order_by(col(Certificate.id).desc())).scalars().first() == "owed"
         assert session.execute(select(col(Challenge.redeemed_at))).scalar_one() is not None
-
-
-def test_an_elliptic_curve_request_is_refused_before_anything_is_issued(world: World) -> None:
-    challenge = world.challenge(world.add_person())
-    key = ec.generate_private_key(ec.SECP256R1())
-    error = refusal(world, key, challenge)  # type: ignore[arg-type] # the client is typed for what works
-    assert error.fail_info == FailInfo.BAD_ALG
-    assert world.counts()["certificates"] == 0
 
 
 def test_a_key_too_small_for_its_own_key_transport_is_refused_before_anything_is_issued(

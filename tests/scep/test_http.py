@@ -1,10 +1,12 @@
 """The SCEP transport, with the quirks of real clients (facts/scep.md sections 3 and 6)."""
 
+import asyncio
 import base64
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from urllib.parse import quote
 
 import httpx2
@@ -21,9 +23,9 @@ from scep import message
 from scep.algorithms import Cipher, Digest, Suite
 from scep.client import build_csr, named, throwaway_signer
 from scep.decoding import MAX_SIZE as MAX_MESSAGE_BYTES
-from scep.http import decode_get_message, routes
+from scep.http import ScepApplication, decode_get_message, routes
 from scep.message import MessageType
-from scep.responder import Responder
+from scep.responder import Awaited, Responder
 from tests.scep.world import World
 
 
@@ -31,7 +33,7 @@ from tests.scep.world import World
 def http(world: World) -> Iterator[httpx2.Client]:
     """The endpoint behind its routes."""
     with ThreadPoolExecutor(2) as pool:
-        yield TestClient(Starlette(routes=list(routes(world.responder, pool))), raise_server_exceptions=False)
+        yield TestClient(Starlette(routes=list(routes(ScepApplication(world.responder, pool)))), raise_server_exceptions=False)
 
 
 @pytest.fixture
@@ -83,11 +85,61 @@ def test_certificates_are_asked_for_off_the_event_loop(world: World) -> None:
             threads.append(threading.current_thread().name)
             return super().ca_certificates(endpoint)
 
-    responder = Noting(world.endpoints, world.keys, world.enroller)
+    responder = Noting(world.endpoints, world.keys, world.enroller, world.transactions)
     with ThreadPoolExecutor(1, thread_name_prefix="scep") as pool:
-        client = TestClient(Starlette(routes=list(routes(responder, pool))))
+        client = TestClient(Starlette(routes=list(routes(ScepApplication(responder, pool)))))
         assert client.get("/scep/default?operation=GetCACert").status_code == 200
     assert threads == ["scep_0"]
+
+
+@pytest.mark.parametrize(
+    ("at_once", "is_remote", "where"),
+    [(True, False, "MainThread"), (False, False, "local"), (True, True, "remote"), (False, True, "remote")],
+)
+def test_only_what_waits_for_nothing_is_worked_on_in_the_event_loop(
+    world: World, request_der: bytes, *, at_once: bool, is_remote: bool, where: str
+) -> None:
+    threads: list[str] = []
+
+    class Noting(Responder):
+        def is_remote(self, endpoint: str) -> bool:
+            return super().is_remote(endpoint) or is_remote
+
+        def begin(self, endpoint: str, der: bytes, *, origin: str) -> bytes | Awaited:
+            threads.append(threading.current_thread().name)
+            return super().begin(endpoint, der, origin=origin)
+
+    responder = Noting(world.endpoints, world.keys, world.enroller, world.transactions)
+    with ThreadPoolExecutor(1, "local") as local, ThreadPoolExecutor(1, "remote") as remote:
+        application = ScepApplication(responder, local, remote=remote, at_once=at_once)
+        transport = httpx2.ASGITransport(application)
+
+        async def post() -> httpx2.Response:
+            async with httpx2.AsyncClient(transport=transport, base_url="http://scep.test") as client:
+                return await client.post("/scep/default?operation=PKIOperation", content=request_der)
+
+        answer = asyncio.run(post())
+    assert message.parse(answer.content).pki_status == 0
+    assert [name.partition("_")[0] for name in threads] == [where]
+
+
+def test_a_request_that_does_not_arrive_whole_enrols_nobody(world: World, request_der: bytes) -> None:
+    sent: list[MutableMapping[str, Any]] = []
+    events: Iterator[MutableMapping[str, Any]] = iter(
+        [{"type": "http.request", "body": request_der[:100], "more_body": True}, {"type": "http.disconnect"}]
+    )
+
+    async def receive() -> MutableMapping[str, Any]:
+        return next(events)
+
+    async def send(event: MutableMapping[str, Any]) -> None:
+        sent.append(event)
+
+    scope = {"type": "http", "method": "POST", "path": "/scep/default", "query_string": b"operation=PKIOperation"}
+    with ThreadPoolExecutor(1) as pool:
+        asyncio.run(ScepApplication(world.responder, pool)(scope, receive, send))
+    assert sent[0]["status"] == 400
+    assert world.counts()["certificates"] == 0
 
 
 def test_content_types_carry_no_charset(http: httpx2.Client, request_der: bytes) -> None:

@@ -6,7 +6,6 @@ from datetime import timedelta
 
 import httpx2
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
 from sqlalchemy import func, select
 from sqlmodel import Session, col
 
@@ -24,11 +23,12 @@ from people.devices import DeviceFields, DeviceRecord, add_device
 from people.person import PersonFields, PersonRecord
 from people.persons import add_person
 from scep import challenge, client
-from scep.client import Identity, ScepClient
+from scep.client import ClientKey, Identity, ScepClient
 from scep.endpoint import Endpoint
+from scep.endpoint_keys import EndpointKeys
 from scep.enrolment import Enroller
 from scep.records import Enrolment
-from scep.responder import EndpointKeys, Responder
+from scep.responder import Responder
 from scep.signing import Signer
 from tests.ca.keystores import MemoryKeyStore
 from tests.clocks import ManualClock
@@ -69,7 +69,7 @@ class World:
     @property
     def responder(self) -> Responder:
         """The responder over the endpoints as they are now."""
-        return Responder(self.endpoints, self.keys, self.enroller)
+        return Responder(self.endpoints, self.keys, self.enroller, self.transactions)
 
     def configure(self, name: str = "default", **changes: object) -> None:
         """Change an endpoint's configuration."""
@@ -122,7 +122,7 @@ class World:
 
     def enrol(
         self,
-        key: rsa.RSAPrivateKey,
+        key: ClientKey,
         presented: str,
         *,
         csr: x509.CertificateSigningRequest | None = None,
@@ -132,7 +132,7 @@ class World:
         with self.client(endpoint) as ours:
             return ours.enrol(ours.ca_certificates(), key, csr or client.build_csr(key, "a device", presented))
 
-    def renew(self, held: Identity, key: rsa.RSAPrivateKey, endpoint: str = "default") -> Identity:
+    def renew(self, held: Identity, key: ClientKey, endpoint: str = "default") -> Identity:
         """Renew with our client."""
         with self.client(endpoint) as ours:
             return ours.renew(ours.ca_certificates(), held, key)

@@ -81,7 +81,9 @@ def request_to(ra: Signer, key: rsa.RSAPrivateKey) -> bytes:
 
 
 def answered(house: House, der: bytes) -> message.ReceivedMessage:
-    responder = Responder(house.endpoints, house.authorities.endpoint_keys, Enroller(house.transactions, house.clock))
+    responder = Responder(
+        house.endpoints, house.authorities.endpoint_keys, Enroller(house.transactions, house.clock), house.transactions
+    )
     return message.parse(responder.pki_operation("default", der, origin="test"))
 
 

@@ -192,6 +192,7 @@ def test_names_fit_postgresql(store: Database) -> None:
         names = [table, *(column["name"] for column in found.get_columns(table))]
         names += [str(item["name"]) for item in (*found.get_indexes(table), *found.get_unique_constraints(table))]
         names += [str(item["name"]) for item in found.get_foreign_keys(table)]
-        if table != "alembic_version":
+        # SQLite keeps no name for the key of a table that never gives a number out twice.
+        if table != "alembic_version" and (store.engine.dialect.name, table) != ("sqlite", "scep_pending_request"):
             names.append(str(found.get_pk_constraint(table)["name"]))
         assert all(len(name) < 64 and name != "None" for name in names), table

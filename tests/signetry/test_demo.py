@@ -45,7 +45,9 @@ class Service:
         house = self.house
         if request.url.path.startswith("/crl/"):
             return self._crl(request.url.path.removeprefix("/crl/").removesuffix(".crl"))
-        responder = Responder(house.endpoints, house.authorities.endpoint_keys, Enroller(house.transactions, house.clock))
+        responder = Responder(
+            house.endpoints, house.authorities.endpoint_keys, Enroller(house.transactions, house.clock), house.transactions
+        )
         match request.url.params["operation"]:
             case "GetCACaps":
                 return httpx2.Response(200, text=responder.capabilities("default"))

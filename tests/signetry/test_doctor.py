@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from signetry import doctor
-from signetry.doctor import Finding, examine, is_loopback
+from signetry.doctor import installation
+from signetry.doctor.examination import examine
+from signetry.doctor.findings import Finding
+from signetry.doctor.reachability import is_loopback
 from tests.clocks import ManualClock
 from tests.signetry.installation import PUBLIC_URL, Commands, clock_of_today, edit, opened
 
@@ -17,7 +19,9 @@ from tests.signetry.installation import PUBLIC_URL, Commands, clock_of_today, ed
 @pytest.fixture(autouse=True)
 def _alone_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looking through all distributions takes longer than everything else; one test looks, in the command's own process."""
-    monkeypatch.setattr(doctor, "packages_distributions", lambda: {package: ["signetry"] for package in doctor.PACKAGES})
+    monkeypatch.setattr(
+        installation, "packages_distributions", lambda: {package: ["signetry"] for package in installation.PACKAGES}
+    )
 
 
 def findings(clock: ManualClock | None = None) -> list[Finding]:
@@ -49,7 +53,7 @@ def test_a_good_installation_has_nothing_but_a_service_that_does_not_run(command
     ]
     assert {finding["check"] for finding in done.document} == {
         *("packages", "database", "public_url", "authority root", "authority issuing", "endpoint default"),
-        *("CRL of root", "CRL of issuing", "TLS", "service"),
+        *("CRL of root", "CRL of issuing", "TLS", "service", "keys"),
     }
     assert "endpoint default: issues" in commands.text("doctor")
 
@@ -222,7 +226,7 @@ def test_what_is_broken_is_an_error_in_clear_words_and_an_exit_code(
 def test_a_distribution_that_overwrites_our_packages_is_named(installed_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert installed_home.exists()
     providers = {"ca": ["signetry", "ca-tools"], "people": ["Signetry"], "scep": ["signetry", "pyscep", "pyscep"], "os": ["x"]}
-    monkeypatch.setattr(doctor, "packages_distributions", lambda: providers)
+    monkeypatch.setattr(installation, "packages_distributions", lambda: providers)
     found = about("packages")
     assert [(finding.severity, finding.finding) for finding in found] == [
         ("error", "the package ca is also installed by ca-tools"),
@@ -235,12 +239,12 @@ def test_a_check_that_fails_unexpectedly_is_a_finding_and_stops_no_other(monkeyp
     def fail() -> None:
         raise RuntimeError("the secret is swordfish")
 
-    monkeypatch.setattr(doctor, "packages_distributions", fail)
+    monkeypatch.setattr(installation, "packages_distributions", fail)
     found = findings()
     assert found[0].severity == "error"
     assert "log reference" in found[0].finding
     assert "swordfish" not in str(found)
-    assert len(found) == 10
+    assert len(found) == 11
 
 
 def test_a_database_that_is_not_there_is_missed_and_not_made(commands: Commands, installed_home: Path) -> None:

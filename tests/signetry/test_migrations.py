@@ -7,6 +7,8 @@ from alembic import command
 from sqlalchemy import URL, text
 from sqlmodel import Session, col, select
 
+from ca.authorisation import CaName
+from ca.lineage import lineage_of
 from ca.records import Certificate, CertificationAuthority, ServiceKey
 from signetry.database import Database
 from signetry.migrations.run import alembic_config
@@ -53,6 +55,8 @@ def test_what_the_first_release_recorded_is_kept(first_release: Database) -> Non
         assert [each.key_reference for each in session.exec(select(CertificationAuthority))] == ["root-p384"]
         kept = session.exec(select(Certificate).order_by(col(Certificate.id))).all()
         assert [(each.id, each.serial[-1], each.renews_id) for each in kept] == [(7, "7", None), (8, "8", None)]
+        # Nobody has succeeded it, so it is the one that issues.
+        assert lineage_of(session, CaName("root")).active.key_reference == "root-p384"
         keys = session.exec(select(ServiceKey).order_by(col(ServiceKey.id))).all()
     assert [(each.purpose, each.certificate_id, each.key_reference) for each in keys] == [
         ("ra", 7, "root-ra-1"),

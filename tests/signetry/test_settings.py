@@ -26,7 +26,7 @@ def write(home: Path, text: str) -> None:
 
 
 def test_every_setting_is_documented() -> None:
-    documented = re.findall(r"^\| `([a-zA-Z_.]+)` \|", DOCUMENTATION.read_text(), re.MULTILINE)
+    documented = re.findall(r"^\| `([a-zA-Z0-9_.]+)` \|", DOCUMENTATION.read_text(), re.MULTILINE)
     assert sorted(documented) == sorted(setting_names())
 
 

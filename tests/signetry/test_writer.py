@@ -1,8 +1,9 @@
 """The group-committing writer: nobody is answered before the commit, nobody suffers another's failure."""
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
@@ -96,6 +97,50 @@ def test_acts_that_arrive_during_a_commit_share_the_next_one(sqlite_url: URL) ->
     database.close()
     # The threads hand in at their own pace, so a straggler may need a third commit, but eleven acts never need eleven.
     assert len(commits) <= 4
+
+
+def test_acts_of_one_turn_of_an_event_loop_share_a_commit(grouped: Database) -> None:
+    commits: list[int] = []
+    event.listen(grouped.engine, "commit", lambda _connection: commits.append(1))
+
+    async def burst() -> list[str]:
+        handed_in = [grouped.submit(note(str(number))) for number in range(6)]
+        return await asyncio.gather(*(asyncio.wrap_future(future) for future in handed_in))
+
+    assert asyncio.run(burst()) == [str(number) for number in range(6)]
+    assert len(commits) == 1
+
+
+def test_what_an_event_loop_left_behind_is_committed_by_the_stop(sqlite_url: URL) -> None:
+    database = Database(sqlite_url, grouped=True)
+
+    async def leave() -> Future[str]:
+        return database.submit(note("a"))
+
+    left = asyncio.run(leave())
+    database.close()
+    assert left.result(0) == "a"
+
+
+def test_acts_that_arrive_while_another_process_has_its_turn_share_a_commit(sqlite_url: URL) -> None:
+    mine, other = Database(sqlite_url, grouped=True), Database(sqlite_url, grouped=True)
+    commits: list[int] = []
+    event.listen(mine.engine, "commit", lambda _connection: commits.append(1))
+    writing, go_on = threading.Event(), threading.Event()
+
+    def hold(_session: Session) -> None:
+        writing.set()
+        assert go_on.wait(10)
+
+    held = other.submit(hold)
+    assert writing.wait(10)
+    waiting = [mine.submit(note(str(number))) for number in range(5)]
+    go_on.set()
+    assert [each.result(10) for each in waiting] == [str(number) for number in range(5)]
+    held.result(10)
+    mine.close()
+    other.close()
+    assert len(commits) == 1
 
 
 def test_one_failing_act_does_not_hurt_the_others(store: Database) -> None:

@@ -35,6 +35,10 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = {
     "device deactivate": ("POST /devices/{device}/deactivate",),
     "device activate": ("POST /devices/{device}/activate",),
     "challenge create": ("POST /challenges",),
+    "request list": ("GET /requests",),
+    "request show": ("GET /requests/{request_id}",),
+    "request approve": ("POST /requests/{request_id}/approve",),
+    "request reject": ("POST /requests/{request_id}/reject",),
     "cert list": ("GET /certificates",),
     "cert show": ("GET /certificates/{serial}",),
     "cert export": ("GET /certificates/{serial}/pem", "GET /certificates/{serial}/der", "GET /certificates/{serial}/chain"),
@@ -46,6 +50,10 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = {
     "ca csr": ("GET /authorities/{ca}/csr",),
     "ca install": ("POST /authorities/{ca}/install",),
     "ca reissue": ("POST /authorities/{ca}/reissue",),
+    "ca rollover prepare": ("POST /authorities/{ca}/rollover/prepare",),
+    "ca rollover activate": ("POST /authorities/{ca}/rollover/activate",),
+    "ca rollover retire": ("POST /authorities/{ca}/rollover/retire",),
+    "ca rollover ra": ("POST /authorities/{ca}/rollover/ra",),
     "ca export": ("GET /authorities/{ca}/pem", "GET /authorities/{ca}/p7c", "GET /authorities/{ca}/sst"),
     "crl issue": ("POST /crls", "POST /crls/{ca}/issue"),
     "crl show": ("GET /crls", "GET /crls/{ca}", "GET /crls/{ca}/entries", "GET /crls/{ca}/pem"),
@@ -57,12 +65,14 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = {
     "token list": ("GET /tokens", "GET /tokens/{token_id}"),
     "token revoke": ("POST /tokens/{token_id}/revoke",),
     "doctor": ("GET /doctor",),
+    "intune check": ("GET /doctor",),
 }
 LOCAL: Mapping[str, str] = {
     "init": "makes the installation, before there is a service to ask",
     "serve": "is the service",
     "demo": "is a client of the running service",
     "enrol": "is a SCEP client: its key stays where it runs",
+    **dict.fromkeys(("scep show", "scep get-cert", "scep get-crl", "scep next-ca"), "is a SCEP client, of any server"),
 }
 # What the command line has no command for.
 API_ONLY = {"GET /whoami", "GET /endpoints", "GET /endpoints/{endpoint}", "GET /audit-events"}

@@ -60,6 +60,10 @@ EXPECTED: dict[str, set[str]] = {
     "POST /devices/{device}/deactivate": {"admin", "officer"},
     "POST /devices/{device}/activate": {"admin", "officer"},
     "POST /challenges": {"admin", "officer", "mdm"},
+    "GET /requests": READERS,
+    "GET /requests/{request_id}": READERS,
+    "POST /requests/{request_id}/approve": {"admin", "officer"},
+    "POST /requests/{request_id}/reject": {"admin", "officer"},
     "GET /certificates": ALL,
     "GET /certificates/{serial}": ALL,
     "GET /certificates/{serial}/pem": ALL,
@@ -85,6 +89,10 @@ EXPECTED: dict[str, set[str]] = {
     "PUT /authorities/{ca}": {"admin"},
     "POST /authorities/{ca}/install": {"admin"},
     "POST /authorities/{ca}/reissue": {"admin"},
+    "POST /authorities/{ca}/rollover/prepare": {"admin"},
+    "POST /authorities/{ca}/rollover/activate": {"admin"},
+    "POST /authorities/{ca}/rollover/retire": {"admin"},
+    "POST /authorities/{ca}/rollover/ra": {"admin"},
     "GET /endpoints": READERS,
     "GET /endpoints/{endpoint}": READERS,
     "GET /directories": READERS,
@@ -107,6 +115,7 @@ SAMPLES = {
     "ca": "issuing",
     "endpoint": "default",
     "token_id": "4711",
+    "request_id": "4711",
 }
 
 

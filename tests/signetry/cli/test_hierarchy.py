@@ -13,7 +13,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from ca.constraints import Constraints, constraints_of
 from crl import publication
-from signetry.doctor import examine
+from signetry.doctor.examination import examine
 from signetry.settings import load_settings
 from tests.ca.test_export import read_store
 from tests.signetry.foreign_pki import TODAY, root_of_today, signed
