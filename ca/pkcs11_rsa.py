@@ -78,7 +78,8 @@ class TokenRsaKey(TokenKey, rsa.RSAPrivateKey):
         """
         ciphertext = bytes(ciphertext)
         # The public key tells this much to anybody. A token would tell it in a way of its own.
-        if len(ciphertext) != self._bytes or int.from_bytes(ciphertext, "big") >= self._modulus:
+        # 0, 1 and n - 1 are left as they are by the operation, and refused by what keeps to SP 800-56B section 7.1.2.1.
+        if len(ciphertext) != self._bytes or not 1 < int.from_bytes(ciphertext, "big") < self._modulus - 1:
             raise ValueError("the ciphertext is none of this key")
         if _is_pkcs1(padding):
             return self._decrypt_pkcs1(ciphertext)

@@ -3,16 +3,16 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Row, Select, bindparam, insert, or_, select, update
+from sqlalchemy import Row, Select, bindparam, func, insert, or_, select, update
 from sqlmodel import Session
 
 from audit.log import Actor, Event, record
 from foundation.statements import Prepared
 from foundation.tables import table_of
 from people.addresses import normalise_dns_name
-from people.errors import AlreadyTaken, UnknownDevice, UnknownPerson
+from people.errors import AlreadyTaken, InvalidField, UnknownDevice, UnknownPerson
 from people.identifiers import (
     is_id,
     normalise_eas_device_id,
@@ -29,6 +29,7 @@ from people.persons import MAX_PAGE, find_person
 from people.records import Device, Person
 from people.uniqueness import claiming
 
+_LONGEST_NAME: Final = 100
 _DEVICE = table_of(Device)
 _PERSON = table_of(Person)
 
@@ -76,6 +77,18 @@ _COLUMNS = ("id", "owner_id", "active", "created_at", "changed_at", *_STORED_FIE
 _DEVICES = select(*(_DEVICE.c[name] for name in _COLUMNS), _PERSON.c.upn.label("owner")).join_from(_DEVICE, _PERSON, isouter=True)
 _BY_ID = Prepared(_DEVICES.where(_DEVICE.c.id == bindparam("device_id")))
 _BY_NAME = _DEVICES.where(_DEVICE.c.name == bindparam("device_name"))
+_CALLED = (
+    select(_DEVICE.c.id)
+    .where(
+        or_(
+            # SQLite lowers letters of ASCII only.
+            func.lower(_DEVICE.c.name) == bindparam("folded"),
+            _DEVICE.c.name == bindparam("device_name"),
+            _DEVICE.c.dns_name == bindparam("folded"),
+        )
+    )
+    .limit(1)
+)
 _BY_DNS_NAME = _DEVICES.where(_DEVICE.c.dns_name == bindparam("host"))
 _BY_MDM_IDS = _DEVICES.where(_DEVICE.c.mdm_id.in_(bindparam("mdm_ids", expanding=True))).order_by(_DEVICE.c.id).limit(1)
 
@@ -87,7 +100,7 @@ def normalise_device(given: DeviceFields) -> DeviceFields:
         InvalidField: the first field that breaks its rules.
     """
     return DeviceFields(
-        name=normalise_text(given.name, field="name", maximum=100, required=True),
+        name=normalise_text(given.name, field="name", maximum=_LONGEST_NAME, required=True),
         owner=given.owner or None,
         dns_name=normalise_dns_name(given.dns_name) if given.dns_name else None,
         platform=normalise_text(given.platform, field="platform", maximum=30).lower(),
@@ -163,8 +176,20 @@ def find_device_for_enrolment(session: Session, device_id: int) -> DeviceRecord 
 
 
 def find_device(session: Session, name: str) -> DeviceRecord | None:
-    """Return the device of this name, if there is one."""
-    return _record(session.execute(_BY_NAME, {"device_name": name.strip()}).one_or_none())
+    """Return the device of this name, if there is one; what can be nobody's name is none."""
+    try:
+        wanted = normalise_text(name.strip(), field="name", maximum=_LONGEST_NAME)
+    except InvalidField:
+        return None
+    return _record(session.execute(_BY_NAME, {"device_name": wanted}).one_or_none())
+
+
+def is_called(session: Session, name: str) -> bool:
+    """Say whether a device has this (normalised) name, or it as its DNS name, in whatever case: certificates differ in none.
+
+    All devices are looked at, so this is for names that somebody else has made up.
+    """
+    return session.execute(_CALLED, {"folded": name.lower(), "device_name": name}).first() is not None
 
 
 def find_device_by_dns_name(session: Session, dns_name: str) -> DeviceRecord | None:

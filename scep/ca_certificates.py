@@ -1,7 +1,9 @@
 """The certificates of GetCACert, as a client reads them: which is the RA's and which the issuing CA's (RFC 8894 section 4.2)."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -11,6 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from foundation.errors import SignetryError
 from scep.cms import read_certificates, read_signed_data
 from scep.errors import ServerMisbehaved
+
+_SEPARATORS: Final = re.compile(r"[\s:]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,11 @@ class CaBag:
     def fingerprint(self) -> str:
         """The SHA-256 of the issuing CA's certificate, in hex, as MDM profiles pin it."""
         return self.issuer.fingerprint(hashes.SHA256()).hex()
+
+
+def plain_fingerprint(fingerprint: str) -> str:
+    """Return a fingerprint in hex without the colons, spaces and capitals that people write it with."""
+    return _SEPARATORS.sub("", fingerprint).lower()
 
 
 def read_bag(body: bytes) -> CaBag:

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import serialization
 
 from foundation.errors import BadRequest
 from scep import message
-from scep.ca_certificates import CaBag, read_bag, read_next_bag, require_issued_by
+from scep.ca_certificates import CaBag, plain_fingerprint, read_bag, read_next_bag, require_issued_by
 from scep.client_keys import Application, ClientKey, Identity, build_csr, challenge_in, named, throwaway_signer
 from scep.client_terms import Terms, terms_of
 from scep.client_transport import MAX_REPLY_BYTES, ScepTransport
@@ -33,7 +33,6 @@ from scep.signing import Signer
 
 __all__ = ["MAX_REPLY_BYTES", "ClientKey", "Identity", "ScepClient", "build_csr", "named", "throwaway_signer"]
 
-_SEPARATORS: Final = re.compile(r"[\s:]")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 NEXT_CA: Final = "GetNextCACert"
 _QUESTIONS: Final = {MessageType.CERT_POLL: "CertPoll", MessageType.GET_CERT: "GetCert", MessageType.GET_CRL: "GetCRL"}
@@ -67,7 +66,7 @@ class ScepClient:
         legacy: bool = False,
         oaep: bool = False,
     ) -> None:
-        self._fingerprint = _SEPARATORS.sub("", fingerprint).lower()
+        self._fingerprint = plain_fingerprint(fingerprint)
         if self._fingerprint and not _SHA256.fullmatch(self._fingerprint):
             raise BadRequest("the fingerprint is a SHA-256, 64 hexadecimal digits")
         self._transport = ScepTransport(url, transport)

@@ -35,12 +35,14 @@ class EndpointKeys:
         ra: the RA's keys, the current one first, those under former CAs last.
         former: the CAs before, whose certificates may be renewed.
         next_ca: the answer to GetNextCACert while a successor is prepared.
+        named_before: what GetCACert goes on naming until every process of the service knows of these keys; None once they do.
     """
 
     authority: IssuingAuthority
     ra: tuple[Signer, ...]
     former: tuple[FormerIssuer, ...] = ()
     next_ca: bytes | None = field(default=None, repr=False)
+    named_before: "EndpointKeys | None" = field(default=None, repr=False)
 
     def ca_certificates(self) -> tuple[str, bytes]:
         """Return content type and body of GetCACert: RA, issuing CA and what is above it, in that order.
@@ -48,8 +50,12 @@ class EndpointKeys:
         The order is kept as it stands though DER would sort it: some clients take the first certificate for the RA's, and
         strongSwan needs the root (facts/scep.md section 3).
         """
-        bag = (self.ra[0].certificate_der, self.authority.certificate_der, *self.authority.chain)
-        return _CA_RA_CERTIFICATES, certificates_only(bag)
+        return _CA_RA_CERTIFICATES, certificates_only((self.named_before or self).bag)
+
+    @property
+    def bag(self) -> tuple[bytes, ...]:
+        """The certificates that GetCACert names, or is about to."""
+        return (self.ra[0].certificate_der, self.authority.certificate_der, *self.authority.chain)
 
     def next_ca_certificates(self) -> tuple[str, bytes]:
         """Return content type and body of GetNextCACert: what GetCACert will say, signed by today's issuing CA.

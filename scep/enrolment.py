@@ -6,6 +6,7 @@ transaction is to store is a ``Proposal``: nothing of it may be told to anybody 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -21,21 +22,20 @@ from ca.csr import CertificateRequest
 from ca.errors import WeakKey
 from ca.issuance import IssuanceListener, IssuingAuthority
 from ca.keys import PublicKey
-from ca.names import check_request
 from ca.profiles import profile_named
 from ca.subject import Organisation
 from foundation.clock import Clock
 from foundation.errors import SignetryError, Unavailable
 from foundation.transactions import Transactions
 from people.activity import require_active
-from scep import pending, quota, register, renewal
+from scep import pending, quota, register
+from scep.deciding import asks_policy, decide
 from scep.endpoint import Endpoint
-from scep.errors import ChallengeRefused, UnknownSigner
+from scep.errors import AnswerExpired, ChallengeRefused, RenewalRefused, UnknownRequest
 from scep.pending import Poll
 from scep.policies.one_time import OneTime
-from scep.policy import Authorise, ChallengePolicy, Deferral, Grant, LocalPolicy, RemotePolicy
+from scep.policy import ChallengePolicy, Deferral, Grant, LocalPolicy, RemotePolicy
 from scep.register import FormerIssuer, GrantedCertificate
-from scep.renewal import HeldCertificate
 from scep.request import EnrolmentRequest, PresentedRequest
 
 # A phone asks again within hours; what it has not got by then, it will not get (facts/mail_profiles.md section 4).
@@ -96,8 +96,9 @@ class Enroller:
     ) -> GrantedCertificate | Proposal:
         """Return the certificate that an identical request was granted before, else what is to be stored for this one.
 
-        What was granted before is given again as long as it is neither revoked nor expired. Certificates of ``former``
-        authorities may be renewed as those of ``authority`` are, which issues.
+        What was granted before is given again as long as it is neither revoked nor expired; once it has expired, what lets such
+        a request in still lets it in anew: the secret of a ``static`` endpoint does, a spent challenge does not. Certificates of
+        ``former`` authorities may be renewed as those of ``authority`` are, which issues.
 
         Raises:
             ChallengeRefused, RenewalRefused, UnknownSigner, Inactive: the requester may not have a certificate now.
@@ -109,9 +110,12 @@ class Enroller:
         with self._transactions.reading() as session:
             held = register.held(session, (authority, *former), request.signer)
             presented = PresentedRequest(endpoint, request, held, actor.origin)
-            stored = register.kept(session, presented.retry_key, now=now)
+            try:
+                stored = register.kept(session, presented.retry_key, now=now)
+            except AnswerExpired:
+                stored, presented = None, replace(presented, outlived=True)
             if stored is None and isinstance(policy, LocalPolicy):
-                decided = self._decided(session, policy, presented, policy.authorise)
+                decided = decide(session, policy, presented, policy.authorise, now=now)
                 stored = self._obtained(session, policy, presented, decided)
         if stored is not None:
             return self._released(policy, presented, stored)
@@ -176,7 +180,7 @@ class Enroller:
     def settle_failed(self, proposal: Proposal, error: Exception, actor: Actor) -> GrantedCertificate | None:
         """Return what a request gets all the same whose proposal could not be stored.
 
-        The same request, sent twice at once: the other one was stored first, and its certificate answers both.
+        The same request, sent twice at once: the other one was stored first, and its certificate, or PENDING, answers both.
 
         Raises:
             ``error`` itself, where there is nothing.
@@ -186,10 +190,15 @@ class Enroller:
         presented = proposal.presented
         policy = self._policy(presented.endpoint)
         with self._transactions.reading() as session:
-            stored = register.kept(session, presented.retry_key, now=self._clock.now())
+            stored = None
+            with suppress(AnswerExpired):
+                stored = register.kept(session, presented.retry_key, now=self._clock.now())
             stored = stored or self._obtained(session, policy, presented, error)
+            waits = proposal.granted is None and pending.find_by_retry_key(session, presented.retry_key) is not None
         if stored is not None:
             return self._released(policy, presented, stored)
+        if waits and isinstance(error, IntegrityError):
+            return None
         if isinstance(error, SignetryError):
             return self.settle(self._refused(policy, presented, error, actor), actor)
         raise error
@@ -215,53 +224,15 @@ class Enroller:
         return self._policies.get(endpoint.name, _ONE_TIME)
 
     def _decided_elsewhere(self, policy: ChallengePolicy, presented: PresentedRequest) -> Grant | Deferral | SignetryError:
-        """Return as ``_decided`` does, after asking whoever decides, with no transaction open."""
+        """Return as ``decide`` does, after asking whoever decides, with no transaction open."""
         authorise = None
-        if isinstance(policy, RemotePolicy) and _asks_policy(policy, presented):
+        if isinstance(policy, RemotePolicy) and asks_policy(policy, presented):
+            if not presented.request.csr.der:
+                # Taken up for a poll, from when the endpoint had another policy: there is nothing to be asked about.
+                raise UnknownRequest
             authorise = policy.consult(presented)
         with self._transactions.reading() as session:
-            return self._decided(session, policy, presented, authorise)
-
-    def _decided(
-        self, session: Session, policy: ChallengePolicy, presented: PresentedRequest, authorise: Authorise | None
-    ) -> Grant | Deferral | SignetryError:
-        """Return what the request entitles to, or why to nothing."""
-        try:
-            decided = self._decide(session, policy, presented, authorise)
-            if isinstance(decided, Grant):
-                check_request(presented.request.csr.requested, decided.authorisation.names)
-                quota.require_left(session, presented.endpoint, decided.authorisation, now=self._clock.now())
-        except SignetryError as refusal:
-            return refusal
-        return decided
-
-    def _decide(
-        self, session: Session, policy: ChallengePolicy, presented: PresentedRequest, authorise: Authorise | None
-    ) -> Grant | Deferral:
-        """Decide between policy and renewal.
-
-        A challenge that the policy takes decides by itself: macOS and Intune renew with a fresh one. Without any, a certificate
-        of ours may speak for its holder; a challenge that is present and not taken is then refused, unless it is the one that
-        this very holder came with before.
-        """
-        held, now = presented.held, self._clock.now()
-        if authorise is None or not _asks_policy(policy, presented):
-            if held is None:
-                raise UnknownSigner
-            return self._renewal(session, policy, presented.endpoint, held)
-        try:
-            decided = authorise(session, presented, now=now)
-        except ChallengeRefused:
-            if held is None or not policy.is_spent_by(session, presented, held, now=now):
-                raise
-            return self._renewal(session, policy, presented.endpoint, held)
-        if held is not None and isinstance(decided, Grant) and _is_for_holder(decided, held):
-            return replace(decided, authorisation=replace(decided.authorisation, renews=held.id))
-        return decided
-
-    def _renewal(self, session: Session, policy: ChallengePolicy, endpoint: Endpoint, held: HeldCertificate) -> Grant:
-        names = policy.vouched_names(session, held)
-        return Grant(renewal.authorise(held, names, endpoint=endpoint, now=self._clock.now()), by_certificate=True)
+            return decide(session, policy, presented, authorise, now=self._clock.now())
 
     # --- issuing ---
 
@@ -311,6 +282,8 @@ class Enroller:
                 certificate_id,
                 withheld_until=now + WITHHELD_AT_MOST if withheld else None,
             )
+            if presented.outlived:
+                register.retire(session, presented.retry_key, now=now)
             register.keep(session, answer, now=now)
 
         granted = GrantedCertificate(built.der, authorisation.profile, again=False, withheld=withheld)
@@ -320,8 +293,9 @@ class Enroller:
         """Return a certificate that may go out; where it is withheld, tell whoever is to be told first."""
         if not granted.withheld:
             return granted
-        if isinstance(policy, RemotePolicy):
-            policy.confirm(presented, granted)
+        if not (isinstance(policy, RemotePolicy) and policy.withholds):
+            raise RenewalRefused("the certificate issued to this request was never released, and this endpoint has changed since")
+        policy.confirm(presented, granted)
 
         def release(session: Session) -> None:
             certificate_id = register.release(session, presented.retry_key)
@@ -343,32 +317,23 @@ class Enroller:
         Raises:
             ``refusal`` itself, where nothing is to be recorded.
         """
-        if isinstance(policy, RemotePolicy) and _asks_policy(policy, presented):
+        if isinstance(policy, RemotePolicy) and asks_policy(policy, presented):
             policy.report_failure(presented, refusal)
         if isinstance(refusal, Unavailable):
             raise refusal
         now = self._clock.now()
         with self._transactions.reading() as session:
-            subject = f"certificate:{presented.held.serial}" if presented.held else policy.subject_of(session, presented, now=now)
+            subject = f"certificate:{presented.held.serial}" if presented.held else None
+            # Whose a request is, only what the policy has looked at can say.
+            if subject is None and asks_policy(policy, presented):
+                subject = policy.subject_of(session, presented, now=now)
         if subject is None:
             raise refusal
         event = Event(actor, "enrolment.refused", subject, outcome="refused", details={"reason": str(refusal)})
         return Proposal(presented, None, partial(log.record, event=event, now=now), refusal)
 
 
-def _asks_policy(policy: ChallengePolicy, presented: PresentedRequest) -> bool:
-    """Say whether the policy decides: nobody else does for a stranger, nor for a holder who brings a challenge."""
-    if policy.reads_challenges and presented.request.challenge_digest:
-        return True
-    return presented.held is None and not presented.request.must_renew
-
-
 def _certifiable(csr: CertificateRequest) -> PublicKey:
     if isinstance(csr.public_key, PublicKey):
         return csr.public_key
     raise WeakKey("the public key is of a kind that no profile allows")
-
-
-def _is_for_holder(grant: Grant, held: HeldCertificate) -> bool:
-    authorised = grant.authorisation
-    return (authorised.person, authorised.device, authorised.profile) == (held.person, held.device, held.profile)

@@ -81,6 +81,13 @@ class RenewalRefused(ScepRefusal, NotAuthorised):
     """The certificate that signed the request does not entitle to another one now; the message says why."""
 
 
+class AnswerExpired(RenewalRefused):
+    """The certificate that an identical request got has expired; what lets such a request in still may let it in anew."""
+
+    def __init__(self) -> None:
+        super().__init__("the certificate issued to this request has expired")
+
+
 class UnknownSigner(ScepRefusal, NotAuthorised):
     """A RenewalReq that is not signed with a certificate of this authority."""
 

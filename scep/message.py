@@ -149,6 +149,14 @@ def recognise_envelope(message: ReceivedMessage, keys: Sequence[Signer]) -> Open
         raise
 
 
+def addressee(message: ReceivedMessage, keys: Sequence[Signer]) -> Signer:
+    """Return which of ``keys`` the envelope of ``message`` is for by what shows outside; the first where that does not say."""
+    try:
+        return envelopes.recognise_envelope(message.content, keys).recipient
+    except Exception:  # noqa: BLE001 - an answer is owed, a defect of ours in reading envelopes included
+        return keys[0]
+
+
 def check_algorithms(message: ReceivedMessage, envelope: OpenedEnvelope | None, *, legacy: bool, museum: bool) -> None:
     """Hold the algorithms of a message against the switches of its endpoint.
 

@@ -18,8 +18,9 @@ from ca.authorisation import ProfileName
 from ca.records import Certificate
 from foundation.statements import Prepared
 from foundation.tables import table_of
+from people.activity import require_active
 from scep.certificate import CarriedCertificate
-from scep.errors import RenewalRefused
+from scep.errors import AnswerExpired, RenewalRefused
 from scep.records import Enrolment
 from scep.renewal import HeldCertificate
 
@@ -56,6 +57,17 @@ _RELEASE = (
     .where(_ENROLMENT.c.retry_key == bindparam("of_request"), _ENROLMENT.c.withheld_until.is_not(None))
     .values(withheld_until=None)
     .returning(_ENROLMENT.c.certificate_id)
+)
+
+
+_HOLDER = select(_CERTIFICATE.c.person_id, _CERTIFICATE.c.device_id).where(_CERTIFICATE.c.id == bindparam("certificate_id"))
+_RETIRE = (
+    update(_ENROLMENT)
+    .where(
+        _ENROLMENT.c.retry_key == bindparam("of_request"),
+        _ENROLMENT.c.certificate_id.in_(select(_CERTIFICATE.c.id).where(_CERTIFICATE.c.not_after < bindparam("expired_by"))),
+    )
+    .values(retry_key=bindparam("retired"))
 )
 
 
@@ -121,7 +133,7 @@ def kept(session: Session, key: str, *, now: datetime) -> GrantedCertificate | N
     """Return the certificate that the request of this retry key got, or None.
 
     Raises:
-        RenewalRefused: it has been revoked since, or has expired.
+        RenewalRefused: it has been revoked since; AnswerExpired: it has expired.
     """
     row = _KEPT.row(session, {"retry_key": key})
     return None if row is None else _granted_again(row, now)
@@ -131,7 +143,7 @@ def obtained(session: Session, certificate_id: int, public_key: PublicKeyTypes, 
     """Return the certificate of this number if an enrolment got it for this very key, or None.
 
     Raises:
-        RenewalRefused: it has been revoked since, or has expired.
+        RenewalRefused: it has been revoked since; AnswerExpired: it has expired.
     """
     row = session.execute(_OBTAINED, {"certificate_id": certificate_id}).one_or_none()
     if row is None or x509.load_der_x509_certificate(row.der).public_key() != public_key:
@@ -143,7 +155,7 @@ def _granted_again(row: Row[Any], now: datetime) -> GrantedCertificate:
     if row.revoked_at is not None:
         raise RenewalRefused("the certificate issued to this request has been revoked")
     if row.not_after < now:
-        raise RenewalRefused("the certificate issued to this request has expired")
+        raise AnswerExpired
     return GrantedCertificate(bytes(row.der), ProfileName(row.profile), again=True, withheld=row.withheld_until is not None)
 
 
@@ -165,9 +177,23 @@ def keep(session: Session, answer: Answer, *, now: datetime) -> None:
     )
 
 
+def retire(session: Session, retry_key: str, *, now: datetime) -> None:
+    """Make room for another answer to the request of this retry key, where the certificate it got has expired."""
+    retired = hashlib.sha256(f"{retry_key}\0{now.isoformat()}".encode()).hexdigest()
+    session.execute(_RETIRE, {"of_request": retry_key, "retired": retired, "expired_by": now})
+
+
 def release(session: Session, retry_key: str) -> int | None:
-    """Let out the certificate withheld from the request of this retry key; return its id, None where it is withheld no more."""
-    return session.execute(_RELEASE, {"of_request": retry_key}).scalar_one_or_none()
+    """Let out the certificate withheld from the request of this retry key; return its id, None where it is withheld no more.
+
+    Raises:
+        Inactive: whoever it is for has been deactivated since; the transaction must not be committed.
+    """
+    certificate_id: int | None = session.execute(_RELEASE, {"of_request": retry_key}).scalar_one_or_none()
+    if certificate_id is not None:
+        holder = session.execute(_HOLDER, {"certificate_id": certificate_id}).one()
+        require_active(session, person=holder.person_id, device=holder.device_id)
+    return certificate_id
 
 
 def held(session: Session, issuers: Iterable[Issuer], signer: CarriedCertificate) -> HeldCertificate | None:

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from cryptography import x509
+from cryptography.x509.oid import NameOID
 
 from ca.authorisation import Authorisation, DeviceId, PersonId, ProfileName, SubjectNames
 from ca.certified import names_in
-from ca.names import comparable_address, comparable_domain
+from ca.names import RequestedNames, comparable_address, comparable_domain
 from scep.endpoint import Endpoint
 from scep.errors import RenewalRefused
+from scep.subject import units_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +58,16 @@ def authorise(held: HeldCertificate, today: SubjectNames, *, endpoint: Endpoint,
     opens = endpoint.renewable_from(held.not_before, held.not_after)
     if now < opens:
         raise RenewalRefused(f"the certificate may be renewed from {opens:%Y-%m-%d %H:%M} UTC on")
+    certificate = x509.load_der_x509_certificate(held.der)
     return Authorisation(
         profile=held.profile,
-        names=still_vouched_for(names_in(x509.load_der_x509_certificate(held.der)), today),
+        names=still_vouched_for(names_in(certificate), today),
         granted_by=f"renewal of {held.serial}",
         person=held.person,
         device=held.device,
         renews=held.id,
+        # Those it has, not those of the request: a management system reads its own number back from there.
+        organisational_units=units_of(RequestedNames(organisational_units=_units_in(certificate)), endpoint),
     )
 
 
@@ -89,6 +94,10 @@ def still_vouched_for(certified: SubjectNames, today: SubjectNames) -> SubjectNa
         dns_names=tuple(name for name in today.dns_names if comparable_domain(name) in dns_names),
         uris=_common(today.uris, certified.uris),
     )
+
+
+def _units_in(certificate: x509.Certificate) -> tuple[str, ...]:
+    return tuple(str(unit.value) for unit in certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME))
 
 
 def _common(names: Iterable[str], among: Collection[str]) -> tuple[str, ...]:

@@ -50,12 +50,16 @@ class EnrolmentRequest:
 
 @dataclass(frozen=True, slots=True)
 class PresentedRequest:
-    """A request at its endpoint, the certificate of ours that it is signed with, if it is, and the address it came from."""
+    """A request at its endpoint, the certificate of ours that it is signed with, if it is, and the address it came from.
+
+    ``outlived`` where an identical request got a certificate that has expired since.
+    """
 
     endpoint: Endpoint
     request: EnrolmentRequest
     held: HeldCertificate | None
     origin: str = ""
+    outlived: bool = False
 
     @property
     def retry_key(self) -> str:

@@ -40,6 +40,12 @@ def certificate_ids(session: Session) -> frozenset[int]:
     return frozenset(session.execute(query).scalars())
 
 
+def is_withheld(session: Session, certificate_id: int) -> bool:
+    """Say whether the certificate of this id is."""
+    query = select(_ENROLMENT.c.id).where(_ENROLMENT.c.certificate_id == certificate_id, _ENROLMENT.c.withheld_until.is_not(None))
+    return session.execute(query).first() is not None
+
+
 def revoke_overdue(transactions: Transactions, clock: Clock, revoke: Revoke, *, limit: int = BATCH) -> int:
     """Revoke certificates that have been withheld until now, up to ``limit`` of them; return how many rows were worked off.
 

@@ -1,5 +1,6 @@
 """The three ASGI applications, one a listener: health, the routes handed in, and an answer to everything else."""
 
+import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from signetry.logging import log_reference
 from signetry.transport import TransportPolicy, with_client_address
 
 _log = structlog.get_logger("signetry.http")
+_LEVEL = logging.getLogger("signetry.http")
 
 # The one place where a category of error becomes an HTTP status.
 _STATUS: dict[type[SignetryError], int] = {
@@ -225,14 +227,16 @@ class Guard:
                 raise
         finally:
             self._observer(self._listener, status, scope)
-            milliseconds = round((time.monotonic() - started) * 1000, 1)
-            client = (scope.get("client") or ("",))[0]
-            _log.debug(
-                "request",
-                listener=self._listener,
-                method=scope.get("method"),
-                path=scope.get("path"),
-                status=status,
-                milliseconds=milliseconds,
-                client=client,
-            )
+            # Asked first: to find out by itself costs structlog a fifth of what all of HTTP costs an enrolment.
+            if _LEVEL.isEnabledFor(logging.DEBUG):
+                milliseconds = round((time.monotonic() - started) * 1000, 1)
+                client = (scope.get("client") or ("",))[0]
+                _log.debug(
+                    "request",
+                    listener=self._listener,
+                    method=scope.get("method"),
+                    path=scope.get("path"),
+                    status=status,
+                    milliseconds=milliseconds,
+                    client=client,
+                )

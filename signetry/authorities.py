@@ -2,13 +2,16 @@
 
 Loading a key means decrypting a PKCS #8 file, which takes longer than an enrolment; a command beside the service (a re-issued
 authority, a new RA key) must still be seen within a second. So the rows' highest numbers are compared once in a while.
+
+Not every process looks at the same moment. What a client is told by one may be sent to another: GetCACert names nothing new
+before all of them have looked.
 """
 
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -44,10 +47,14 @@ _LEFT_OUT_FOR = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class _Endpoint:
-    """What answers where a lineage issues, and until when: the first of the RA's certificates expires, and no row tells of it."""
+    """What answers where a lineage issues, and until when: the first of the RA's certificates expires, and no row tells of it.
+
+    ``named_from`` is when (by ``time.monotonic``) GetCACert may name it.
+    """
 
     keys: EndpointKeys
     until: datetime
+    named_from: float = 0.0
 
 
 class Authorities:
@@ -73,6 +80,8 @@ class Authorities:
         self._by_name: dict[CaName, IssuingAuthority] = {}
         self._crl_issuers: dict[int, IssuingAuthority] = {}
         self._endpoints: dict[CaName, _Endpoint] = {}
+        # What answered before the last change.
+        self._endpoints_before: dict[CaName, _Endpoint] = {}
         self._issuers: Mapping[bytes, tuple[int, ...]] | None = None
 
     def authority(self, name: CaName) -> IssuingAuthority:
@@ -106,7 +115,10 @@ class Authorities:
             self._refresh()
             endpoint = self._endpoints.get(name)
             if endpoint is None or endpoint.until <= self._clock.now():
-                endpoint = self._endpoints[name] = self._endpoint(name)
+                made = self._endpoint(name)
+                endpoint = self._endpoints[name] = _after(self._endpoints_before.pop(name, None), made)
+            if endpoint.keys.named_before is not None and endpoint.named_from <= time.monotonic():
+                endpoint = self._endpoints[name] = replace(endpoint, keys=replace(endpoint.keys, named_before=None))
             return endpoint.keys
 
     def crl_issuer(self, authority_id: int) -> IssuingAuthority:
@@ -190,15 +202,33 @@ class Authorities:
     def _refresh(self) -> None:
         if time.monotonic() - self._looked_at < _LOOK_EVERY_SECONDS:
             return
+        # Noted before: what is committed after this moment may not be in what is read.
+        looking_at = time.monotonic()
         with self._transactions.reading() as session:
             generation = _generation(session)
-        self._looked_at = time.monotonic()
+        self._looked_at = looking_at
         if generation != self._generation:
             self._generation = generation
             self._by_name.clear()
             self._crl_issuers.clear()
+            self._endpoints_before |= self._endpoints
             self._endpoints.clear()
             self._issuers = None
+
+
+def _after(before: _Endpoint | None, made: _Endpoint) -> _Endpoint:
+    """Return what was ``made``, to be named only once the other processes must have seen it, too.
+
+    Where what was named ``before`` can be used no more, there is nothing to wait for.
+    """
+    if before is None:
+        return made
+    named = before.keys.named_before or before.keys
+    if named.bag == made.keys.bag or all(signer.certificate_der != named.bag[0] for signer in made.keys.ra):
+        return made
+    is_waiting = before.keys.bag == made.keys.bag
+    named_from = before.named_from if is_waiting else time.monotonic() + _LOOK_EVERY_SECONDS
+    return replace(made, keys=replace(made.keys, named_before=named), named_from=named_from)
 
 
 def _names(session: Session) -> Mapping[bytes, tuple[int, ...]]:

@@ -18,7 +18,7 @@ from ca.authorisation import Authorisation, SubjectNames
 from ca.certified import names_in
 from ca.errors import NamesNotAuthorised, ProfileNotAllowed
 from ca.profiles import DEVICE
-from people.devices import find_device, find_device_by_dns_name
+from people.devices import find_device_by_dns_name, is_called
 from scep.errors import ChallengeRefused, RenewalRefused
 from scep.policies.constraints import Pattern, allowed_common_name, allowed_dns_names, is_below
 from scep.policy import Grant, LocalPolicy
@@ -97,5 +97,4 @@ class Static(LocalPolicy):
 
 
 def _is_on_record(session: Session, name: str, dns_names: Sequence[str]) -> bool:
-    hosts = {name.lower(), *dns_names}
-    return find_device(session, name) is not None or any(find_device_by_dns_name(session, host) for host in hosts)
+    return is_called(session, name) or any(find_device_by_dns_name(session, host) for host in dns_names)

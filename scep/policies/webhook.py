@@ -4,6 +4,7 @@ It is believed as far as its answer is signed, and within the endpoint's constra
 of ours, their record must vouch for what is theirs; where it names nobody, it cannot have names that are somebody's on record.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, NoReturn
@@ -15,7 +16,7 @@ from ca.errors import NamesNotAuthorised, ProfileNotAllowed
 from ca.names import SID_URI_PREFIX, comparable_address
 from foundation.errors import SignetryError
 from people.addresses import normalise_dns_name, normalise_email, normalise_upn
-from people.devices import DeviceRecord, find_device, find_device_by_dns_name
+from people.devices import DeviceRecord, find_device, find_device_by_dns_name, find_device_managed_as, is_called
 from people.errors import InvalidField, UnknownPerson
 from people.identifiers import normalise_text
 from people.person import PersonRecord
@@ -30,6 +31,8 @@ from scep.request import PresentedRequest
 from scep.subject import todays_names, units_of
 
 _DENIED: Final = "the request was denied"
+_ANOTHER_DEVICES: Final = "a name that this request was allowed is a device's on record, which was not named"
+_URN_UUID: Final = "urn:uuid:"
 _LONGEST_URI: Final = 255
 _LONGEST_TEXT: Final = 200
 
@@ -143,16 +146,19 @@ class _Decision:
         else:
             wanted = _narrowed(wanted, on_record)
         if device is None:
-            _require_no_device(session, wanted)
+            if wanted.device_name and is_called(session, wanted.device_name):
+                raise NamesNotAuthorised(_ANOTHER_DEVICES)
         else:
             wanted = replace(wanted, device_name=on_record.device_name)
         dns_names = [name for name in wanted.dns_names if name not in on_record.dns_names]
         allowed_dns_names(dns_names, self.rules.dns_suffixes)
-        for uri in wanted.uris:
+        uris = [uri for uri in wanted.uris if uri not in on_record.uris]
+        for uri in uris:
             # A SID by another way: domain controllers map accounts by it.
             is_sid = uri.casefold().startswith(SID_URI_PREFIX.casefold())
-            if uri not in on_record.uris and (is_sid or not uri.startswith(self.rules.uri_prefixes)):
+            if is_sid or not uri.startswith(self.rules.uri_prefixes):
                 _refuse("URI")
+        _require_no_others(session, dns_names, uris)
         return wanted
 
     def _require_nobodys(self, session: Session, wanted: SubjectNames) -> None:
@@ -196,10 +202,12 @@ def _narrowed(wanted: SubjectNames, on_record: SubjectNames) -> SubjectNames:
     )
 
 
-def _require_no_device(session: Session, wanted: SubjectNames) -> None:
-    hosts = {wanted.device_name.lower(), *wanted.dns_names}
-    if find_device(session, wanted.device_name) or any(find_device_by_dns_name(session, host) for host in hosts):
-        raise NamesNotAuthorised("a name that this request was allowed is a device's on record, which was not named")
+def _require_no_others(session: Session, dns_names: Sequence[str], uris: Sequence[str]) -> None:
+    """Return if what an answer gives beyond the record of whom it names is not on record as a device's that it does not name."""
+    numbers = [uri.casefold().removeprefix(_URN_UUID) for uri in uris if uri.casefold().startswith(_URN_UUID)]
+    by_name = (find_device_by_dns_name(session, name) for name in dns_names)
+    if any(by_name) or any(find_device_managed_as(session, number) for number in numbers):
+        raise NamesNotAuthorised(_ANOTHER_DEVICES)
 
 
 def _normalised(given: AnsweredNames) -> SubjectNames:

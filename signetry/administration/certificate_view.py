@@ -15,8 +15,10 @@ from audit.records import AuditEvent
 from ca.certified import names_in
 from ca.selection import CertificateSummary, encoded
 from crl import aia
+from foundation.errors import Conflict
 from people.devices import names_of
 from people.persons import find_person_for_enrolment, upns_of
+from scep import withheld
 from scep.records import Enrolment
 from signetry.administration.reach import EVERYTHING, Reach
 
@@ -27,6 +29,10 @@ class Encoding(StrEnum):
     PEM = "pem"
     DER = "der"
     CHAIN = "chain"
+
+
+class NotReleased(Conflict):
+    """A certificate has not left the house yet, by any way."""
 
 
 def summaries(session: Session, certificates: Sequence[CertificateSummary], reach: Reach = EVERYTHING) -> list[dict[str, Any]]:
@@ -95,7 +101,14 @@ def full(session: Session, certificate: CertificateSummary, reach: Reach = EVERY
 
 
 def exported(session: Session, certificate: CertificateSummary, encoding: Encoding) -> bytes:
-    """Return the certificate as a file of this encoding. Raises UnknownCertificate."""
+    """Return the certificate as a file of this encoding.
+
+    Raises:
+        UnknownCertificate: there is none.
+        NotReleased: it is withheld.
+    """
+    if withheld.is_withheld(session, certificate.id):
+        raise NotReleased("the certificate is withheld until whoever decides about its endpoint has taken note of it")
     der = encoded(session, certificate.id)
     if encoding is Encoding.DER:
         return der

@@ -30,6 +30,8 @@ from signetry.api.security import Caller, requires
 
 routes = router("/certificates", "Certificates")
 
+_MAY_BE_WITHHELD: Any = {409: {"$ref": "#/components/responses/conflict"}}
+
 _LISTED = {
     "serial": "4f02a3c1d5e6f708192a3b4c5d6e7f80",
     "status": "good",
@@ -145,19 +147,19 @@ def show(serial: SerialNumber, caller: Annotated[Caller, requires(Permission.REA
         return CertificateShown.model_validate(certificate_view.full(session, found, reach))
 
 
-@routes.get("/{serial}/pem", response_class=Pem)
+@routes.get("/{serial}/pem", response_class=Pem, responses=_MAY_BE_WITHHELD)
 def download_pem(serial: SerialNumber, caller: Annotated[Caller, requires(Permission.READ_CERTIFICATES)], here: Here) -> Response:
     """Download a certificate as PEM (RFC 7468)."""
     return _file(caller, here, serial, Encoding.PEM)
 
 
-@routes.get("/{serial}/der", response_class=Der)
+@routes.get("/{serial}/der", response_class=Der, responses=_MAY_BE_WITHHELD)
 def download_der(serial: SerialNumber, caller: Annotated[Caller, requires(Permission.READ_CERTIFICATES)], here: Here) -> Response:
     """Download a certificate as DER."""
     return _file(caller, here, serial, Encoding.DER)
 
 
-@routes.get("/{serial}/chain", response_class=Chain)
+@routes.get("/{serial}/chain", response_class=Chain, responses=_MAY_BE_WITHHELD)
 def download_chain(
     serial: SerialNumber, caller: Annotated[Caller, requires(Permission.READ_CERTIFICATES)], here: Here
 ) -> Response:

@@ -63,7 +63,7 @@ def enrol(  # noqa: PLR0913 - one parameter an option
     patience = Patience(parse_duration(poll_interval), parse_duration(max_poll))
     folder = EnrolmentFolder(out)
     challenge = _read_challenge(challenge_file)
-    with ScepClient(url, fingerprint=fingerprint, successors=folder.next_ca(), legacy=legacy, oaep=oaep) as client:
+    with ScepClient(url, fingerprint=fingerprint, successors=folder.next_ca(fingerprint), legacy=legacy, oaep=oaep) as client:
         bag = client.ca_certificates()
 
         def decided(kept: EnrolmentFolder, application: Application) -> Identity:
@@ -76,7 +76,8 @@ def enrol(  # noqa: PLR0913 - one parameter an option
             identity = _renew(decided, folder, challenge, key, same_key=same_key)
         else:
             identity = _enrol(decided, folder, common_name or "signetry enrol", challenge, key)
-        _keep_next_ca(client, bag, folder)
+        if fingerprint:
+            _keep_next_ca(client, bag, folder, fingerprint)
     certificate = identity.certificate
     emit_record(
         {
@@ -166,12 +167,15 @@ def _say_so(patience: Patience) -> None:
         typer.echo(f"the request waits for approval: asked after every {every} seconds, for {at_most} at most", err=True)
 
 
-def _keep_next_ca(client: ScepClient, bag: CaBag, folder: EnrolmentFolder) -> None:
-    """Keep what is to follow the CA, so that it is believed once it does; the certificate is there without."""
+def _keep_next_ca(client: ScepClient, bag: CaBag, folder: EnrolmentFolder, fingerprint: str) -> None:
+    """Keep what is to follow the CA of ``fingerprint``, so that it is believed once it does; the certificate is there without.
+
+    What a CA says whose fingerprint nobody gave is worth nothing to a run that is given one.
+    """
     try:
         if NEXT_CA in client.capabilities():
             # Today's stays in the file where it is trusted for having been in it.
-            trusted = tuple(certificate for certificate in folder.next_ca() if certificate == bag.issuer)
-            folder.write_next_ca((*trusted, *client.next_ca_certificates(bag)))
+            trusted = tuple(certificate for certificate in folder.next_ca(fingerprint) if certificate == bag.issuer)
+            folder.write_next_ca((*trusted, *client.next_ca_certificates(bag)), fingerprint)
     except SignetryError as error:
         typer.echo(f"the next CA is not known: {error}", err=True)

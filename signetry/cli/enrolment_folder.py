@@ -2,7 +2,7 @@
 
 ``key.pem``, ``certificate.pem`` and ``chain.pem`` are what stays. ``request.pem`` is there until its certificate is (the
 challenge is in it), ``pending.json`` while the server has not decided, ``next/`` while a renewal is under way. ``next-ca.pem``
-names the CA that is to follow, as today's signed for it.
+names the CA that is to follow, as today's signed for it, and the fingerprint under which that was believed.
 """
 
 import json
@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from foundation.errors import BadRequest
 from foundation.files import replace_private
-from scep.ca_certificates import CaBag
+from scep.ca_certificates import CaBag, plain_fingerprint
 from scep.client_keys import Application, ClientKey, Identity, KeyKind, build_csr, challenge_in, generate_key
 from scep.key_agreement import can_agree
 
@@ -166,16 +166,22 @@ class EnrolmentFolder:
 
     # --- the CA to come ---
 
-    def next_ca(self) -> tuple[x509.Certificate, ...]:
-        """Return the certificates that an earlier CA named as the next ones; none where it named none."""
+    def next_ca(self, fingerprint: str) -> tuple[x509.Certificate, ...]:
+        """Return the certificates that the CA of ``fingerprint`` named as the next ones; none where it named none."""
         try:
-            return tuple(x509.load_pem_x509_certificates((self.path / _NEXT_CA).read_bytes()))
+            kept = (self.path / _NEXT_CA).read_bytes()
+            return tuple(x509.load_pem_x509_certificates(kept)) if kept.startswith(_named_by(fingerprint)) else ()
         except (FileNotFoundError, NotADirectoryError, ValueError):
             return ()
 
-    def write_next_ca(self, certificates: tuple[x509.Certificate, ...]) -> None:
-        """Keep the certificates of the CA to come."""
-        replace_private(self.path / _NEXT_CA, _pem(certificates))
+    def write_next_ca(self, certificates: tuple[x509.Certificate, ...], fingerprint: str) -> None:
+        """Keep the certificates of the CA to come, as the CA of ``fingerprint`` named them."""
+        replace_private(self.path / _NEXT_CA, _named_by(fingerprint) + _pem(certificates))
+
+
+def _named_by(fingerprint: str) -> bytes:
+    """Return the first line of the file with the CA to come: text before the certificates is no part of them (RFC 7468)."""
+    return f"named by the CA with the fingerprint {plain_fingerprint(fingerprint)}\n".encode()
 
 
 def _pem(certificates: Iterable[x509.Certificate]) -> bytes:

@@ -9,9 +9,9 @@ from sqlmodel import Session, col, select
 from ca import hierarchy
 from ca.errors import PinRefused, TokenUnavailable
 from ca.keys import require_halves
-from ca.lineage import Standing
 from ca.records import Certificate, ServiceKey
 from ca.rows import key_reference, row_named
+from crl import publication
 from foundation.errors import SignetryError
 from signetry.doctor.findings import Finding
 from signetry.house import House
@@ -41,11 +41,14 @@ def keys(house: House) -> Iterator[Finding]:
 
 
 def _certified(session: Session, house: House) -> dict[str, bytes | None]:
-    """Return the reference of every key in use, with a certificate over it; None for one that awaits its first."""
+    """Return the reference of every key in use, with a certificate over it; None for one that awaits its first.
+
+    A retired authority's is in use as long as it signs CRLs.
+    """
     found: dict[str, bytes | None] = {
         key_reference(row_named(session, record.name)): record.certificate_der
         for record in hierarchy.authorities(session)
-        if record.is_ours and record.standing is not Standing.RETIRED
+        if record.is_ours and publication.is_needed(session, record.id, house.clock.now())
     }
     found |= {key_reference(row_named(session, name)): None for name in hierarchy.awaiting_certificate(session)}
     good = (

@@ -21,6 +21,7 @@ from people.devices import (
 from people.errors import AlreadyTaken, InvalidField, UnknownDevice, UnknownPerson
 from people.offboarding import Departure, offboard
 from people.persons import get_person
+from signetry.database import Database
 from tests.people.samples import ACTOR, ALICE, NOW, TARO, actions, added, events
 
 PHONE = DeviceFields(
@@ -168,3 +169,9 @@ def test_a_departure_that_a_listener_refuses_does_not_happen(store: Transactions
         store.write(lambda session: offboard(session, taro.id, [listener], actor=ACTOR, now=NOW))
     with store.reading() as session:
         assert get_person(session, taro.id).active
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800", "x" * 101])
+def test_what_can_be_nobodys_name_finds_no_device(store: Database, name: str) -> None:
+    with store.reading() as session:
+        assert find_device(session, name) is None

@@ -77,7 +77,7 @@ WAYS: dict[str, Wrap] = {
     "short": lambda _public_key, _key: b"\1" * 255,
 }
 # What the public key tells to anybody: no secret takes part in it.
-NO_SECRET = ("no residue", "short")
+NO_SECRET = ("zero", "no residue", "short")
 
 
 class Crafted(RsaRecipient):

@@ -7,7 +7,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import AttributeOID
+from cryptography.x509.oid import AttributeOID, NameOID
 
 from ca.certified import names_in
 from people.devices import deactivate_device
@@ -226,3 +226,18 @@ def test_a_forged_certificate_with_a_real_serial_number_renews_nothing(
     answer = send(world, Identity(forged, other_rsa_key), other_rsa_key, MessageType.RENEWAL_REQ, None)
     assert answer.fail_info == FailInfo.BAD_CERT_ID
     assert world.counts()["certificates"] == 1
+
+
+def test_a_renewal_keeps_the_organisational_units_where_the_endpoint_takes_any(
+    world: World, rsa_key: rsa.RSAPrivateKey, other_rsa_key: rsa.RSAPrivateKey
+) -> None:
+    """A management system reads its own number back from there, from every certificate."""
+    world.configure(subject_from_request=frozenset({"OU"}), renew_after=0)
+    challenge = world.challenge(world.add_person())
+    unit = x509.Name([x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, "mdm-4711")])
+    builder = x509.CertificateSigningRequestBuilder(unit)
+    csr = builder.add_attribute(AttributeOID.CHALLENGE_PASSWORD, challenge.encode()).sign(rsa_key, hashes.SHA256())
+    held = world.enrol(rsa_key, challenge, csr=csr)
+    assert world.renew(held, other_rsa_key).certificate.subject.rfc4514_string() == "CN=Alice Smith,OU=mdm-4711"
+    world.configure(subject_from_request=frozenset())
+    assert world.renew(held, rsa_key).certificate.subject.rfc4514_string() == "CN=Alice Smith"

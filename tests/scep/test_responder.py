@@ -26,6 +26,7 @@ from scep.endpoint_keys import EndpointKeys
 from scep.enrolment import Enroller
 from scep.errors import FailInfo, MalformedMessage, UnknownRequest
 from scep.key_transport import RsaRecipient
+from scep.limits import EndpointLimits
 from scep.message import MessageType, PkiStatus, ReceivedMessage
 from scep.observation import Ending, Outcome
 from scep.records import Challenge
@@ -238,6 +239,40 @@ def test_an_envelope_to_the_ra_key_before_is_opened_and_answered_with_that_key(d
     assert responder.ca_certificates("default")[1].find(pair.certificate_der) > 0
 
 
+def raising(error: type[Exception]) -> Callable[..., None]:
+    def act(*_: object) -> None:
+        raise error
+
+    return act
+
+
+@pytest.mark.parametrize("case", ["refused", "held off", "a defect of ours"])
+def test_whatever_else_is_said_to_an_envelope_to_the_ra_key_before_is_said_with_that_key(
+    device: Device, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    world = device.world
+    poll, renewal = device.request(message_type="20"), device.request(message_type="17")
+    old = world.ra
+    pair = world.transactions.write(
+        lambda session: ra_keys.create_ra_key(session, world.keystore, world.authority, actor=ACTOR, now=world.clock.now())
+    )
+    keys = EndpointKeys(world.authority, (Signer.of(pair.certificate, pair.private_key), old))
+    world.configure(limits=EndpointLimits(requests_per_minute=1 if case == "held off" else 0))
+    if case != "held off":
+        monkeypatch.setattr(world.enroller, "propose", raising(UnknownRequest if case == "refused" else TypeError))
+    responder = Responder(world.endpoints, lambda _name: keys, world.enroller, world.transactions)
+    for sent in (renewal, poll) if case == "held off" else (renewal,):
+        reply = message.parse(responder.pki_operation("default", sent, origin="192.0.2.1"))
+    assert reply.pki_status == (PkiStatus.PENDING if case == "held off" else PkiStatus.FAILURE)
+    assert reply.signer.x509 == old.certificate
+
+
+def test_a_defect_in_reading_envelopes_is_answered_too(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = device.request()
+    monkeypatch.setattr(envelope, "read_envelope", raising(TypeError))
+    assert "log reference" in (device.send(sent).fail_info_text or "")
+
+
 def test_nothing_is_told_of_an_envelope_before_its_request_verifies(
     device: Device, other_rsa_key: rsa.RSAPrivateKey, ec_key: ec.EllipticCurvePrivateKey
 ) -> None:
@@ -285,7 +320,7 @@ def test_a_defect_elsewhere_is_no_other(device: Device, monkeypatch: pytest.Monk
     def fail(_der: bytes) -> object:
         raise KeyError("swordfish")
 
-    monkeypatch.setattr("scep.responder.parse_csr", fail)
+    monkeypatch.setattr("scep.operation.parse_csr", fail)
     reply = device.send(device.request())
     assert "log reference" in (reply.fail_info_text or "")
     assert "swordfish" not in (reply.fail_info_text or "")

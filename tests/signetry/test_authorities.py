@@ -19,10 +19,12 @@ from foundation.tables import table_of
 from scep import message
 from scep.algorithms import Suite
 from scep.client import build_csr, named, throwaway_signer
+from scep.cms import read_certificates
 from scep.enrolment import Enroller
 from scep.message import MessageType, PkiStatus
 from scep.responder import Responder
 from scep.signing import Signer
+from signetry.administration import rollover
 from signetry.house import House
 from tests.clocks import ManualClock
 from tests.signetry.installation import Commands, clock_of_today, opened
@@ -101,12 +103,42 @@ def test_a_new_ra_key_is_seen_and_the_one_before_still_decrypts(
     within_a_second(lambda: len(ra_certificates(serving)) == 2)
     second, still_first = serving.authorities.endpoint_keys(hierarchy.ISSUING).ra
     assert still_first.certificate == first.certificate
-    for der in (sent_before, request_to(second, rsa_key)):
+    for der, addressee in ((sent_before, first), (request_to(second, rsa_key), second)):
         reply = answered(serving, der)
-        # It was opened: what is wrong is the challenge inside. The answer comes from the new one.
+        # It was opened: what is wrong is the challenge inside. The answer comes from the one that the client knows.
         assert (reply.pki_status, reply.fail_info) == (PkiStatus.FAILURE, 2)
         assert "challenge" in (reply.fail_info_text or "")
-        assert reply.signer.x509 == second.certificate
+        assert reply.signer.x509 == addressee.certificate
+
+
+def test_a_new_ra_key_is_named_only_once_every_process_has_seen_it(serving: House, other: House) -> None:
+    def named() -> bytes:
+        return read_certificates(serving.authorities.endpoint_keys(hierarchy.ISSUING).ca_certificates()[1])[0]
+
+    before = named()
+    made = other.transactions.write(lambda session: rollover.renew_ra(other, "issuing", session))
+    within_a_second(lambda: serving.authorities.endpoint_keys(hierarchy.ISSUING).ra[0].certificate == made.certificate)
+    # It is read already, and a client that is told of it might turn to a process that does not know it.
+    assert named() == before
+    within_a_second(lambda: named() == made.certificate_der)
+    other.authorities.endpoint_keys(hierarchy.ISSUING)
+    assert other.authorities.endpoint_keys(hierarchy.ISSUING).ra[0].certificate == made.certificate
+
+
+def test_what_is_named_meanwhile_is_no_ra_key_that_is_revoked(serving: House, other: House) -> None:
+    (first,) = serving.authorities.endpoint_keys(hierarchy.ISSUING).ra
+    made = other.transactions.write(lambda session: rollover.renew_ra(other, "issuing", session))
+    within_a_second(lambda: len(serving.authorities.endpoint_keys(hierarchy.ISSUING).ra) == 2)
+    serial = f"{first.certificate.serial_number:032x}"
+    other.transactions.write(
+        lambda session: session.execute(
+            table_of(Certificate).update().where(table_of(Certificate).c.serial == serial).values(revoked_at=other.clock.now())
+        )
+    )
+    within_a_second(lambda: len(serving.authorities.endpoint_keys(hierarchy.ISSUING).ra) == 1)
+    keys = serving.authorities.endpoint_keys(hierarchy.ISSUING)
+    assert read_certificates(keys.ca_certificates()[1])[0] == made.certificate_der
+    assert keys.named_before is None
 
 
 def test_a_revoked_ra_key_is_not_used_any_more(

@@ -145,7 +145,7 @@ def test_a_next_ca_is_told_of_only_while_one_is_prepared(serving: House, other: 
         rollover.activate(other, "issuing")
         seen(serving, "issuing-2")
         # What was announced is what GetCACert names then, in the same order.
-        assert announced == ours.ca_certificates().certificates
+        within_a_second(lambda: announced == ours.ca_certificates().certificates)
     assert "GetNextCACert" not in answers.capabilities("default")
     with pytest.raises(NoNextCa):
         answers.next_ca_certificates("default")
@@ -196,6 +196,7 @@ def test_requests_retries_and_renewals_from_before_are_answered_after(
         assert across.certificate.issuer == serving.authority("issuing-2").certificate.subject
         # Sent again, to either RA: what it got.
         assert ours.enrol(bag, rsa_key, csr).certificate == held.certificate
+        within_a_second(lambda: ours.ca_certificates() != bag)
         fresh = ours.ca_certificates()
         assert ours.enrol(fresh, other_rsa_key, second).certificate == across.certificate
         serving.clock.advance(days=300)  # type: ignore[attr-defined] # a clock of the test's
@@ -374,6 +375,35 @@ def test_what_directories_hold_is_signed_for_as_long_as_it_may_be_valid(other: H
     assert publishing() == ["issuing", "issuing-2"]
     today.advance(days=91)
     assert publishing() == ["issuing-2"]
+
+
+def test_the_key_of_a_retired_ca_is_missed_as_long_as_it_signs_crls(
+    other: House, installed_home: Path, today: ManualClock
+) -> None:
+    def missed() -> list[str]:
+        return [each.finding for each in examine(other) if each.check == "keys" and each.severity == "error"]
+
+    rolled_over(other)
+    rollover.retire(other, "issuing")
+    (installed_home / "keys" / "issuing-p256.key").unlink()
+    assert [each for each in missed() if "issuing-p256" in each]
+    today.advance(days=91)
+    assert not [each for each in missed() if "issuing-p256" in each]
+
+
+def test_what_a_process_names_every_other_one_can_read(serving: House, other: House, rsa_key: rsa.RSAPrivateKey) -> None:
+    csr = build_csr(rsa_key, "x", minted(other))
+    with client(serving) as here, client(other) as there:
+        before = here.ca_certificates()
+        prepared(other)
+        time.sleep(0.6)
+        # Looked at just before the change there, and just after it here.
+        assert there.ca_certificates() == before
+        rollover.activate(other, "issuing")
+        named = here.ca_certificates()
+        assert serving.authorities.endpoint_keys(hierarchy.ISSUING).authority.name == "issuing-2"
+        assert there.enrol(named, rsa_key, csr).certificate.public_key() == rsa_key.public_key()
+        within_a_second(lambda: here.ca_certificates() != before)
 
 
 def test_the_crl_of_a_retired_ca_goes_on_until_its_last_certificate_has_expired(other: House, today: ManualClock) -> None:

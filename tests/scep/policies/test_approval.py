@@ -10,16 +10,19 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
-from sqlmodel import Session
+from sqlmodel import Session, delete
 
 from ca.certified import names_in
 from people.persons import change_person, deactivate_person
+from scep import pending
 from scep.client import build_csr, named, throwaway_signer
 from scep.errors import FailInfo
 from scep.limits import EndpointLimits
 from scep.message import MessageType, PkiStatus, parse
+from scep.pending import WAITS_FOR_APPROVAL
+from scep.records import PendingRequest
 from tests.scep.peers import said
-from tests.scep.waiting import approve, ask_an_administrator, events, is_pending, kept, reject, visitor
+from tests.scep.waiting import Visitor, approve, ask_an_administrator, events, is_pending, kept, reject, visitor
 from tests.scep.world import ACTOR, World
 
 
@@ -297,3 +300,45 @@ def test_a_renewal_by_a_stranger_does_not_wait(guarded: World, rsa_key: rsa.RSAP
     csr = build_csr(rsa_key, "a device").public_bytes(Encoding.DER)
     assert said(client.ask(csr, message_type=MessageType.RENEWAL_REQ))[1] == FailInfo.BAD_CERT_ID
     assert kept(guarded) == []
+
+
+def waiting_client(world: World, key: rsa.RSAPrivateKey) -> tuple[Visitor, x509.CertificateSigningRequest]:
+    client, csr = visitor(world, key), build_csr(key, "a device")
+    assert is_pending(client.enrol(csr))
+    return client, csr
+
+
+def test_the_same_request_twice_at_once_waits_once_and_both_are_told_so(
+    both_guarded: World, rsa_key: rsa.RSAPrivateKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, csr = waiting_client(both_guarded, rsa_key)
+    look, looked = pending.find_by_retry_key, []
+
+    def too_early(session: Session, retry_key: str) -> PendingRequest | None:
+        # Before anything is decided, and before it is kept, the other process has not committed yet.
+        looked.append(retry_key)
+        return None if len(looked) <= 2 else look(session, retry_key)
+
+    monkeypatch.setattr(pending, "find_by_retry_key", too_early)
+    assert is_pending(client.enrol(csr))
+    assert len(looked) == 3
+    assert len(kept(both_guarded)) == 1
+
+
+def test_a_request_that_is_forgotten_while_it_is_made_again_waits_anew(
+    both_guarded: World, rsa_key: rsa.RSAPrivateKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, csr = waiting_client(both_guarded, rsa_key)
+    both_guarded.clock.advance(WAITS_FOR_APPROVAL)
+    look, looked = pending.find_by_retry_key, []
+
+    def swept_meanwhile(session: Session, retry_key: str) -> PendingRequest | None:
+        looked.append(look(session, retry_key))
+        if len(looked) == 2:
+            session.execute(delete(PendingRequest))
+        return looked[-1]
+
+    monkeypatch.setattr(pending, "find_by_retry_key", swept_meanwhile)
+    assert is_pending(client.enrol(csr))
+    monkeypatch.undo()
+    assert len(kept(both_guarded)) == 1

@@ -29,6 +29,7 @@ from scep import withheld
 from scep.client import Identity
 from scep.enrolment import Enroller
 from scep.errors import EnrolmentRefused, FailInfo
+from scep.message import MessageType
 from scep.policies.intune import FailureCode, Intune
 from scep.records import Enrolment
 from signetry.database import Database
@@ -37,6 +38,7 @@ from tests.daemons.directories.tls import ServerTls
 from tests.intune.requests import CHALLENGE, request_for, upn
 from tests.intune.server import Cloud, Reply, cloud_tls, code, running_cloud
 from tests.intune.tenants import PassingTicker, tenant_of
+from tests.scep.peers import Peer
 from tests.scep.world import ACTOR, World
 
 DEVICE = "b6f1d0a2-3c58-4f0b-9a0e-6d9c3f1f2a10"
@@ -521,3 +523,43 @@ def test_no_challenge_reaches_the_record(tenancy: Tenancy, alice: PersonRecord, 
         events = [str(row) for row in session.execute(select(AuditEvent.__table__))]  # type: ignore[attr-defined]
     assert any("Intune, transaction" in event for event in events)
     assert not any(CHALLENGE in event for event in events)
+
+
+def test_a_stranger_who_names_somebody_leaves_nothing_in_the_audit_record(
+    tenancy: Tenancy, alice: PersonRecord, rsa_key: rsa.RSAPrivateKey
+) -> None:
+    """Nobody has vouched for a name that stands in a renewal without certificate and challenge."""
+    del alice
+    csr = request_for(rsa_key, upn("alice@example.com"), challenge="").public_bytes(Encoding.DER)
+    answer = Peer.stranger(tenancy.world, rsa_key).ask(csr, message_type=MessageType.RENEWAL_REQ)
+    assert answer.fail_info == FailInfo.BAD_CERT_ID
+    assert tenancy.world.counts()["refusals"] == 0
+
+
+@pytest.fixture
+def not_told(tenancy: Tenancy, cloud: Cloud, alice: PersonRecord, rsa_key: rsa.RSAPrivateKey) -> x509.CertificateSigningRequest:
+    """A request of Alice's whose certificate is withheld."""
+    del alice
+    csr = request_for(rsa_key, upn("alice@example.com"))
+    cloud.answer("successNotification", Reply(500))
+    with suppress(Unavailable):
+        tenancy.enrol(csr, rsa_key)
+    assert tenancy.is_withheld() == [True]
+    return csr
+
+
+def test_who_was_deactivated_meanwhile_is_not_handed_what_was_withheld(
+    tenancy: Tenancy, alice: PersonRecord, rsa_key: rsa.RSAPrivateKey, not_told: x509.CertificateSigningRequest
+) -> None:
+    tenancy.world.transactions.write(lambda session: deactivate_person(session, alice.id, actor=ACTOR, now=tenancy.clock.now()))
+    assert "the person is not active" in str(refusal(tenancy, not_told, rsa_key))
+    assert tenancy.is_withheld() == [True]
+    assert tenancy.announced == []
+
+
+def test_what_was_withheld_is_not_handed_out_where_nobody_is_told_any_more(
+    tenancy: Tenancy, rsa_key: rsa.RSAPrivateKey, not_told: x509.CertificateSigningRequest
+) -> None:
+    tenancy.world.enroller = Enroller(tenancy.world.transactions, tenancy.clock)
+    assert "was never released" in str(refusal(tenancy, not_told, rsa_key))
+    assert tenancy.is_withheld() == [True]

@@ -1,23 +1,30 @@
 """``static``: what a shared secret obtains, and all that it does not."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+from sqlmodel import col, select
 
 from ca.authorisation import CaName, ProfileName
 from ca.certified import names_in
+from ca.records import Certificate
 from foundation import tlv
 from scep.challenge import digest
 from scep.client import Identity
 from scep.endpoint import ChallengeKind, Endpoint
 from scep.enrolment import Enroller
 from scep.errors import EnrolmentRefused, FailInfo
+from scep.message import PkiStatus
 from scep.policies.constraints import Pattern
 from scep.policies.static import Static, StaticRules
+from scep.signing import Signer
 from signetry.secret_files import SecretUnavailable
+from tests.scep.peers import Peer
 from tests.scep.policies.requests import request
 from tests.scep.world import World
 
@@ -182,3 +189,46 @@ def test_a_certificate_from_before_is_renewed_by_its_record(
     world.clock.advance(timedelta(days=200))
     configured(world)
     assert names_in(world.renew(held, other_rsa_key, "routers").certificate).dns_names == ("gate.example.com",)
+
+
+def test_once_its_certificate_has_expired_an_identical_request_gets_another(
+    both_worlds: World, rsa_key: rsa.RSAPrivateKey
+) -> None:
+    """A router that keeps its key sends the same bytes every year."""
+    world = configured(both_worlds)
+    csr = request(rsa_key, SECRET, name="router-1")
+    years = []
+    for _ in range(3):
+        with ThreadPoolExecutor(3) as pool:
+            together = list(pool.map(lambda _: world.enrol(rsa_key, "", csr=csr, endpoint="routers").certificate, range(3)))
+        assert len(set(together)) == 1
+        years.append(together[0])
+        world.clock.advance(timedelta(days=366))
+    assert len(set(years)) == 3
+    assert world.counts()["enrolments"] == 3
+
+
+def test_once_its_certificate_has_expired_the_old_secret_obtains_nothing(world: World, rsa_key: rsa.RSAPrivateKey) -> None:
+    configured(world)
+    enrol(world, rsa_key)
+    world.clock.advance(timedelta(days=366))
+    configured(world, secrets=lambda: ("another secret altogether",))
+    assert "not valid here" in refusal(world, rsa_key)
+
+
+def test_devices_that_share_a_secret_do_not_renew_each_others_certificates(
+    world: World, rsa_key: rsa.RSAPrivateKey, other_rsa_key: rsa.RSAPrivateKey
+) -> None:
+    held = enrol(configured(world), rsa_key)
+    peer = Peer(world, other_rsa_key, Signer.of(held.certificate, rsa_key), "routers")
+    other = request(other_rsa_key, SECRET, name="router-2").public_bytes(Encoding.DER)
+    assert peer.ask(other).pki_status == PkiStatus.SUCCESS
+    with world.transactions.reading() as session:
+        (row,) = session.exec(select(Certificate).where(col(Certificate.subject) == "CN=router-2")).all()
+        assert row.renews_id is None
+
+
+def test_nor_does_the_name_of_one_in_other_letters(world: World, rsa_key: rsa.RSAPrivateKey) -> None:
+    """To whoever compares names of certificates, case makes no difference (RFC 5280 section 7.1)."""
+    configured(world).add_device(name="router-A")
+    assert "a device on record has the requested name" in refusal(world, rsa_key, name="router-a")

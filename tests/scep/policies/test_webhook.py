@@ -26,6 +26,7 @@ from scep.endpoint import ChallengeKind, Endpoint
 from scep.enrolment import Enroller
 from scep.errors import EnrolmentRefused, FailInfo
 from scep.message import MessageType, PkiStatus
+from scep.policies.approval import Approval
 from scep.policies.webhook import Webhook, WebhookRules
 from scep.policies.webhook_client import MAX_ANSWER_BYTES, WebhookAddress, WebhookClient
 from scep.policies.webhook_messages import read_key
@@ -33,6 +34,7 @@ from scep.signing import Signer
 from tests.daemons.directories.tls import ServerTls, TestAuthority
 from tests.scep.policies.requests import request
 from tests.scep.policies.webhooks import KEY, SECRET, Reply, Service, resigned, running, serving
+from tests.scep.waiting import is_pending, visitor
 from tests.scep.world import ACTOR, World
 
 DOCUMENTATION = Path(__file__).parents[3] / "docs" / "webhook.md"
@@ -466,3 +468,41 @@ def test_the_request_in_the_documentation_is_the_one_that_is_sent(
         assert list(asked[path] if path else asked) == list(documented[path] if path else documented)
     assert list(asked["csr"]["requested"]) == list(documented["csr"]["requested"])
     assert list(asked["csr"]["key"]) == list(documented["csr"]["key"])
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"dns_names": ["bobs.net.example.com"]},
+        {"uris": ["urn:uuid:0b7bdd6d-9c7a-4b8c-8a26-0f4f1f1e9f55"]},
+        {"uris": ["urn:uuid:0B7BDD6D-9C7A-4B8C-8A26-0F4F1F1E9F55"]},
+    ],
+)
+@pytest.mark.parametrize("device", ["", "gate"])
+def test_a_device_is_not_given_what_is_another_ones_on_record(
+    mdm: World, service: Service, rsa_key: rsa.RSAPrivateKey, names: dict[str, object], device: str
+) -> None:
+    mdm.add_device(name="gate", dns_name="gate.net.example.com")
+    mdm.add_device(name="bobs", dns_name="bobs.net.example.com", mdm_id="0b7bdd6d-9c7a-4b8c-8a26-0f4f1f1e9f55")
+    service.allow(profile="device", device=device, names={"device_name": "x", **names})
+    assert "is a device's on record, which was not named" in refusal(mdm, rsa_key)
+
+
+def test_a_device_name_in_other_letters_is_the_same_one(mdm: World, service: Service, rsa_key: rsa.RSAPrivateKey) -> None:
+    mdm.add_device(name="Bobs")
+    service.allow(profile="device", names={"device_name": "bOBS"})
+    assert "is a device's on record, which was not named" in refusal(mdm, rsa_key)
+
+
+def test_what_waits_from_another_policy_is_no_question_for_the_webhook(
+    mdm: World, service: Service, rsa_key: rsa.RSAPrivateKey
+) -> None:
+    """Of a request that waits, the bytes that the webhook would judge are not kept."""
+    deciding, mdm.enroller = mdm.enroller, Enroller(mdm.transactions, mdm.clock, policies={"mdm": Approval()})
+    client = visitor(mdm, rsa_key, "mdm")
+    assert is_pending(client.enrol())
+    mdm.enroller = deciding
+    mdm.add_person()
+    service.allow(person="alice@example.com")
+    assert client.poll().fail_info == FailInfo.BAD_CERT_ID
+    assert service.asked == []

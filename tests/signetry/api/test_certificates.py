@@ -5,7 +5,10 @@ from datetime import timedelta
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import Engine, event
+from sqlmodel import Session, col, select
 
+from ca.records import Certificate
+from scep import register
 from signetry.access.roles import Role
 from tests.signetry.api.conftest import Api
 from tests.signetry.api.issuing import issue
@@ -89,6 +92,25 @@ def test_files_come_with_their_media_types(api: Api) -> None:
     types = ["application/x-pem-file", "application/pkix-cert", "application/pem-certificate-chain"]
     assert [answer.headers["content-type"] for answer in (pem, der, chain)] == types
     assert f'filename="{serial}.cer"' in der.headers["content-disposition"]
+
+
+def test_what_is_withheld_is_shown_but_not_handed_out(api: Api) -> None:
+    """The phone gets it once Intune has taken note of it, and not from whoever can read the record before."""
+    serial = issue(api, "alice@example.com")
+
+    def withhold(session: Session) -> None:
+        number = session.exec(select(Certificate.id).where(col(Certificate.serial) == serial)).one()
+        until = api.house.clock.now() + timedelta(hours=24)
+        register.keep(session, register.Answer("0" * 64, "default", "1", number or 0, until), now=api.house.clock.now())
+
+    api.house.transactions.write(withhold)
+    assert api.call("GET", f"/certificates/{serial}").status_code == 200
+    for role in (Role.ADMIN, Role.MDM):
+        for path in ("pem", "der", "chain"):
+            refused = api.call("GET", f"/certificates/{serial}/{path}", role)
+            assert (refused.status_code, refused.json()["type"].rpartition("#")[2]) == (409, "conflict")
+    api.house.transactions.write(lambda session: register.release(session, "0" * 64))
+    assert api.call("GET", f"/certificates/{serial}/pem").status_code == 200
 
 
 def test_a_certificate_is_revoked_once_and_its_crl_owed(api: Api) -> None:

@@ -22,6 +22,7 @@ from scep.errors import FailInfo
 from scep.message import MessageType, ReceivedMessage
 from scep.signing import certificates_only, sign
 from signetry.cli import enrolment
+from signetry.cli.enrolment_folder import EnrolmentFolder
 from signetry.database import Database
 from tests.clocks import ManualClock
 from tests.scep.messages import success
@@ -561,21 +562,37 @@ def test_the_next_ca_is_kept_and_believed_once_it_is_there(
     kept = x509.load_pem_x509_certificates((out / "next-ca.pem").read_bytes())
     assert [each.public_bytes(Encoding.DER) for each in kept] == [following]
     # A CA that nobody named is refused as ever; one that was, is accepted though its fingerprint is another.
-    (out / "next-ca.pem").write_bytes(server.world.authority.certificate.public_bytes(Encoding.PEM))
+    folder = EnrolmentFolder(out)
+    folder.write_next_ca((server.world.authority.certificate,), "0" * 64)
     renew = ("enrol", URL, "--renew", "--out", out, "--fingerprint", "0" * 64)
     commands.json(*renew)
     # It stays trusted when it names the one after it.
     kept = x509.load_pem_x509_certificates((out / "next-ca.pem").read_bytes())
     assert [each.public_bytes(Encoding.DER) for each in kept] == [server.world.authority.certificate_der, following]
+    # What one CA has named, another fingerprint does not make good.
+    folder.write_next_ca((server.world.authority.certificate,), "1" * 64)
+    assert "not the expected one" in commands.refused(*renew)
     (out / "next-ca.pem").unlink()
     assert "not the expected one" in commands.refused(*renew)
+
+
+def test_a_next_ca_is_not_believed_for_having_been_named_to_a_run_without_a_fingerprint(
+    commands: Commands, server: Server, challenge_file: Path, out: Path
+) -> None:
+    server.more_capabilities = "GetNextCACert\n"
+    own = server.world.authority.certificate_der
+    server.next_ca = sign(server.world.ra, certificates_only([own]), (), Digest.SHA256)
+    commands.json("enrol", URL, "--challenge-file", challenge_file, "--out", out)
+    assert "not the expected one" in commands.refused("enrol", URL, "--renew", "--out", out, "--fingerprint", "0" * 64)
 
 
 def test_a_next_ca_that_is_not_believed_spoils_no_enrolment(
     commands: Commands, server: Server, challenge_file: Path, out: Path
 ) -> None:
     server.more_capabilities, server.next_ca = "GetNextCACert\n", b"<html>"
-    done = commands.run("enrol", URL, "--challenge-file", challenge_file, "--out", out)
+    with server.connect(URL) as ours:
+        today = ours.ca_certificates().fingerprint
+    done = commands.run("enrol", URL, "--challenge-file", challenge_file, "--out", out, "--fingerprint", today)
     assert done.status == 0
     assert "the next CA is not known" in done.stderr
     assert_complete(out, server)
