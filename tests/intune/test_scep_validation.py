@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 import pytest
+import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -337,6 +338,7 @@ def test_no_secret_reaches_a_log_or_an_error(
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)
+        structlog.reset_defaults()
     assert len(said) == 4
     assert "client_request_id" in written
     secrets = [CLIENT_SECRET, CHALLENGE, *tokens, cloud.of("validateRequest")[0]["certificateRequest"]]
