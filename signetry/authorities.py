@@ -264,7 +264,8 @@ def _generation(session: Session) -> tuple[int, ...]:
     ).one()
     own = session.exec(
         select(func.count(col(Certificate.id)), func.count(col(Certificate.revoked_at))).where(
-            col(Certificate.certifies_id).is_not(None),
+            # Not "IS NOT NULL": SQLite would read every certificate there is for that, twice a second, instead of the index.
+            col(Certificate.certifies_id) > 0,
         ),
     ).one()
     service_keys = session.exec(
