@@ -7,7 +7,9 @@ import audit.records
 import ca.records
 import crl.records
 import ldap_publish.records
+import notices.records
 import people.records
+import pkcs_import.records
 import scep.records
 from foundation.tables import Table
 from signetry.access import records as access_records
@@ -21,11 +23,13 @@ RECORDS = (
     scep.records,
     crl.records,
     ldap_publish.records,
+    notices.records,
+    pkcs_import.records,
     access_records,
 )
 
 # The newest revision, as its file in migrations/versions is numbered.
-CURRENT = "0003"
+CURRENT = "0004"
 
 # Any number, as long as every process asks PostgreSQL for the same one.
 _MIGRATION_LOCK = 0x5163_6E65

@@ -7,7 +7,7 @@ from signetry.doctor.findings import Finding
 from signetry.house import House
 
 # The folders that this distribution ships as top-level packages: another one that ships the same would overwrite them.
-PACKAGES = ("foundation", "audit", "ca", "people", "intune", "scep", "crl", "ldap_publish", "signetry")
+PACKAGES = ("foundation", "audit", "ca", "people", "intune", "scep", "crl", "ldap_publish", "notices", "pkcs_import", "signetry")
 
 
 def packages(house: House) -> Iterator[Finding]:  # noqa: ARG001 - the shape of a check

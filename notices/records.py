@@ -1,0 +1,28 @@
+"""The table of mails that are owed to persons."""
+
+from datetime import datetime
+
+from sqlalchemy import JSON, LargeBinary
+from sqlmodel import Field
+
+from foundation.due import DueRow
+from foundation.tables import UtcDateTime
+
+
+class OwedNotice(DueRow, table=True):
+    """A mail to be sent, or sent: ``template`` and ``values`` are its words, ``attachment`` a file of the template's kind."""
+
+    __tablename__ = "owed_notice"
+
+    id: int | None = Field(default=None, primary_key=True)
+    person_id: int | None = Field(default=None, index=True)
+    address: str = Field(max_length=320)
+    language: str = Field(max_length=35)
+    template: str = Field(max_length=60)
+    values: dict[str, str] = Field(default_factory=dict, sa_type=JSON)
+    attachment_name: str = Field(default="", max_length=200)
+    attachment: bytes | None = Field(default=None, sa_type=LargeBinary)
+    owed_at: datetime = Field(sa_type=UtcDateTime)
+    sent_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    failures: int = Field(default=0)
+    error: str = Field(default="")

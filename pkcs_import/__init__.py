@@ -1,0 +1,1 @@
+"""PKCS #12 per person: import, key archive, recovery and delivery."""
