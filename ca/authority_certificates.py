@@ -9,13 +9,14 @@ from datetime import datetime
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from ca.certificate import BuiltCertificate, Intent, key_identifier, sign, validity_period
+from ca.certificate import BuiltCertificate, key_identifier, sign, validity_period
 from ca.constraints import Constraints
 from ca.errors import BadAuthorityName
 from ca.issuance import IssuingAuthority
 from ca.keys import PrivateKey, PublicKey, signature_hash
 from ca.profiles import ISSUING_CA, ROOT_CA, CertificateProfile, key_family
 from ca.subject import COMMON_NAME_BYTES, Organisation
+from ca.tbs import Intent
 
 # RFC 5280 section 4.2.1.4: without it in the issuing CA's certificate, no policy asserted below it could ever be valid.
 _ANY_POLICY = x509.CertificatePolicies([x509.PolicyInformation(x509.ObjectIdentifier("2.5.29.32.0"), None)])
@@ -52,7 +53,7 @@ def sign_root(name: x509.Name, key: PrivateKey, *, now: datetime) -> BuiltCertif
         not_after=not_after,
         extensions=tuple(_basics(ROOT_CA, public_key, path_length=None)),
     )
-    return sign(intent, key)
+    return sign(intent, key, key.public_key())
 
 
 def sign_issuing(
@@ -81,7 +82,7 @@ def sign_issuing(
         not_after=not_after,
         extensions=(*extensions, *root.pointers),
     )
-    return sign(intent, root.private_key)
+    return sign(intent, root.private_key, root.public_key)
 
 
 def sign_again(root: IssuingAuthority, current: x509.Certificate, public_key: PublicKey, *, now: datetime) -> BuiltCertificate:
@@ -100,7 +101,7 @@ def sign_again(root: IssuingAuthority, current: x509.Certificate, public_key: Pu
         not_after=current.not_valid_after_utc,
         extensions=(*kept, *root.pointers),
     )
-    return sign(intent, root.private_key)
+    return sign(intent, root.private_key, root.public_key)
 
 
 def sign_request(name: x509.Name, key: PrivateKey) -> x509.CertificateSigningRequest:

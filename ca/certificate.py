@@ -15,8 +15,11 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from ca import tbs
 from ca.authorisation import ProfileName
 from ca.keys import PrivateKey, PublicKey, signature_hash, verify_signature
+from ca.tbs import Intent
+from foundation import tlv
 
 # Clocks of phones and laptops run behind; a certificate that is "not yet valid" on arrival fails its first log-on. Five minutes
 # is also what Kerberos and SCEP servers tolerate.
@@ -26,19 +29,6 @@ SERIAL_BYTES = 16
 
 class IssuanceDefect(RuntimeError):
     """What was signed is not what was intended. A defect of ours: the certificate must not leave the process."""
-
-
-@dataclass(frozen=True, slots=True)
-class Intent:
-    """All that a certificate is going to say, but for its serial number and signature."""
-
-    profile: ProfileName
-    issuer: x509.Name
-    subject: x509.Name
-    public_key: PublicKey
-    not_before: datetime
-    not_after: datetime
-    extensions: tuple[tuple[x509.ExtensionType, bool], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +88,8 @@ def new_serial() -> int:
     return secrets.randbits(8 * SERIAL_BYTES - 2) | 1 << (8 * SERIAL_BYTES - 2)
 
 
-def sign(intent: Intent, key: PrivateKey) -> BuiltCertificate:
-    """Sign ``intent`` with the issuer's key, once, and check that the outcome says just that.
+def sign(intent: Intent, key: PrivateKey, public_key: PublicKey) -> BuiltCertificate:
+    """Sign ``intent`` with the issuer's key pair, once, and check that the outcome says just that.
 
     Raises:
         IssuanceDefect: it does not.
@@ -112,11 +102,10 @@ def sign(intent: Intent, key: PrivateKey) -> BuiltCertificate:
         serial_number=serial,
         not_valid_before=intent.not_before,
         not_valid_after=intent.not_after,
+        extensions=[x509.Extension(extension.oid, critical, extension) for extension, critical in intent.extensions],
     )
-    for extension, critical in intent.extensions:
-        builder = builder.add_extension(extension, critical=critical)
     der = builder.sign(key, signature_hash(key)).public_bytes(serialization.Encoding.DER)
-    _prove(der, serial, intent, key.public_key())
+    _prove(der, serial, intent, public_key)
     return BuiltCertificate(
         profile=intent.profile,
         serial=f"{serial:032x}",
@@ -129,31 +118,15 @@ def sign(intent: Intent, key: PrivateKey) -> BuiltCertificate:
 
 
 def _prove(der: bytes, serial: int, intent: Intent, issuer_key: PublicKey) -> None:
-    """Parse what was signed and hold every field against the intent; verify the signature, too."""
-    certificate = x509.load_der_x509_certificate(der)
-    said = (
-        certificate.serial_number,
-        certificate.issuer,
-        certificate.subject,
-        certificate.public_key(),
-        certificate.not_valid_before_utc,
-        certificate.not_valid_after_utc,
-        tuple((extension.value, extension.critical) for extension in certificate.extensions),
-    )
-    intended = (
-        serial,
-        intent.issuer,
-        intent.subject,
-        intent.public_key,
-        intent.not_before,
-        intent.not_after,
-        intent.extensions,
-    )
-    if said != intended:
+    """Hold what was signed against the intent, encoded once more by ``ca.tbs``; verify the signature, too."""
+    # A strict parser must be able to read it.
+    signature = x509.load_der_x509_certificate(der).signature
+    expected, algorithm = tbs.encode(intent, serial, issuer_key)
+    if der != tlv.sequence(expected, algorithm, tlv.bit_string(signature)):
         raise IssuanceDefect("the certificate signed is not the one intended")
     if serial.bit_length() < 64 or intent.not_before >= intent.not_after:  # noqa: PLR2004 - CA/B Forum's entropy floor
         raise IssuanceDefect("the certificate's serial number or validity makes no sense")
     try:
-        verify_signature(issuer_key, certificate.signature, certificate.tbs_certificate_bytes)
+        verify_signature(issuer_key, signature, expected)
     except InvalidSignature:
         raise IssuanceDefect("the certificate's signature does not verify") from None

@@ -16,7 +16,7 @@ from sqlmodel import Session, col, select
 from audit.log import Actor, Event
 from audit.log import record as record_event
 from ca.authorisation import Authorisation, CaName, DeviceId, PersonId, ProfileName, SubjectNames
-from ca.certificate import BuiltCertificate, Intent, key_identifier, sign, spki_sha256, validity_period
+from ca.certificate import BuiltCertificate, key_identifier, sign, validity_period
 from ca.errors import IssuerNotValid, ProfileNotAllowed, WeakKey
 from ca.key_policy import check_public_key
 from ca.keys import PrivateKey, PublicKey
@@ -24,6 +24,7 @@ from ca.limits import Limits, limits_of, names_held
 from ca.profiles import CertificateProfile, key_family
 from ca.records import Certificate, CertificationAuthority
 from ca.subject import Organisation, alternative_names, security_identifier, subject_name
+from ca.tbs import Intent
 from foundation.statements import Prepared
 from foundation.tables import table_of
 
@@ -46,18 +47,18 @@ class IssuingAuthority:
     chain: tuple[bytes, ...] = ()
     # What the authority writes into every certificate alike, made once.
     pointers: tuple[tuple[x509.ExtensionType, bool], ...] = field(init=False, repr=False)
-    spki_sha256: str = field(init=False, repr=False)
+    public_key: PublicKey = field(init=False, repr=False)
     # The name that the certificates it issues carry as their issuer.
     subject_der: bytes = field(init=False, repr=False)
     # What its own certificate and all those above it let it issue.
     limits: Limits = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        own_key = self.private_key.public_key()
-        if own_key != self.certificate.public_key():
+        public_key = self.private_key.public_key()
+        if public_key != self.certificate.public_key():
             raise ValueError(f"the key of authority {self.name} does not belong to its certificate")
         object.__setattr__(self, "pointers", pointers(self.certificate, self.crl_url, self.ca_issuers_url))
-        object.__setattr__(self, "spki_sha256", spki_sha256(own_key))
+        object.__setattr__(self, "public_key", public_key)
         object.__setattr__(self, "subject_der", self.certificate.subject.public_bytes())
         above = map(x509.load_der_x509_certificate, self.chain)
         object.__setattr__(self, "limits", limits_of([self.certificate, *above]))
@@ -126,7 +127,7 @@ def build(
     if profile.is_authority:
         raise ProfileNotAllowed(f"profile {profile.name} is for authorities, not for what they issue")
     check_public_key(public_key, profile.key_usage)
-    if spki_sha256(public_key) == authority.spki_sha256:
+    if public_key == authority.public_key:
         raise WeakKey("the public key is the authority's own")
     issuer = authority.certificate
     if not issuer.not_valid_before_utc <= now < issuer.not_valid_after_utc:
@@ -144,7 +145,7 @@ def build(
         not_after=not_after,
         extensions=_extensions(authority, profile, names.sid, public_key, entries, has_subject=bool(list(subject))),
     )
-    return sign(intent, authority.private_key)
+    return sign(intent, authority.private_key, authority.public_key)
 
 
 def record(

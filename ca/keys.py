@@ -87,10 +87,10 @@ def algorithm_of(key: PublicKey) -> KeyAlgorithm:
 
 def signature_hash(key: PrivateKey | PublicKey) -> SignatureHash | None:
     """Return the hash that signatures of ``key`` are made over: None for Ed25519, which hashes by itself."""
-    if isinstance(key, (ed25519.Ed25519PrivateKey, ed25519.Ed25519PublicKey)):
-        return None
     if isinstance(key, (rsa.RSAPrivateKey, rsa.RSAPublicKey)):
         return hashes.SHA256()
+    if isinstance(key, (ed25519.Ed25519PrivateKey, ed25519.Ed25519PublicKey)):
+        return None
     return _CURVE_HASHES[key.curve.name]()
 
 
@@ -100,10 +100,10 @@ def verify_signature(key: PublicKey, signature: bytes, data: bytes) -> None:
     Raises:
         cryptography.exceptions.InvalidSignature: it is not one.
     """
-    if isinstance(key, ed25519.Ed25519PublicKey):
-        key.verify(signature, data)
-    elif isinstance(key, rsa.RSAPublicKey):
+    if isinstance(key, rsa.RSAPublicKey):
         key.verify(signature, data, padding.PKCS1v15(), hashes.SHA256())
+    elif isinstance(key, ed25519.Ed25519PublicKey):
+        key.verify(signature, data)
     else:
         key.verify(signature, data, ec.ECDSA(_CURVE_HASHES[key.curve.name]()))
 

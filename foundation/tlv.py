@@ -66,9 +66,15 @@ def children(data: bytes, element: Element) -> list[Element]:
     if not element.tag & CONSTRUCTED:
         raise MalformedTlv("a primitive element where a constructed one is needed")
     found = []
-    offset = element.content
-    while offset < element.end:
-        child = read(data, offset, element.end)
+    offset, end = element.content, element.end
+    while offset < end:
+        tag = data[offset]
+        length = data[offset + 1] if offset + 2 <= end else _LONG_FORM
+        if length < _LONG_FORM and offset + 2 + length <= end and tag & _HIGH_TAG != _HIGH_TAG:
+            # Most are short: no call, and no look at what they cannot be.
+            child = Element(tag, offset, offset + 2, offset + 2 + length)
+        else:
+            child = read(data, offset, end)
         found.append(child)
         offset = child.end
     return found
@@ -143,6 +149,12 @@ def dotted(encoded: bytes) -> str:
     content = encoded[element.content : element.end]
     if element.tag != OBJECT_IDENTIFIER or not 0 < len(content) <= MAX_OID_BYTES or content[-1] & 0x80:
         raise MalformedTlv("not an OBJECT IDENTIFIER")
+    return _dotted(content)
+
+
+# The same few dozen come again and again; what else a peer may send is short, and pushes others out.
+@lru_cache(maxsize=512)
+def _dotted(content: bytes) -> str:
     arcs: list[int] = []
     arc = 0
     for octet in content:

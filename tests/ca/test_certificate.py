@@ -15,9 +15,18 @@ from hypothesis import strategies as st
 from ca import certificate as module
 from ca.authorisation import ProfileName
 from ca.authority_certificates import authority_name
-from ca.certificate import BACKDATING, Intent, IssuanceDefect, key_identifier, new_serial, sign, spki_sha256, validity_period
+from ca.certificate import (
+    BACKDATING,
+    BuiltCertificate,
+    IssuanceDefect,
+    key_identifier,
+    new_serial,
+    spki_sha256,
+    validity_period,
+)
 from ca.issuance import IssuingAuthority
 from ca.keys import KeyAlgorithm, PrivateKey
+from ca.tbs import Intent
 from foundation import tlv
 from tests.ca.authorities import NOW, make_root
 from tests.ca.keystores import shared_key
@@ -40,6 +49,11 @@ def intent(**changes: Any) -> Intent:  # noqa: ANN401 - fields of any type
         extensions=((x509.ExtendedKeyUsage([x509.ObjectIdentifier("1.2.3")]), False),),
     )
     return replace(plain, **changes)
+
+
+def sign(meant: Intent, key: PrivateKey) -> BuiltCertificate:
+    """Sign with a whole key pair."""
+    return module.sign(meant, key, key.public_key())
 
 
 def test_serials_are_16_bytes_positive_and_never_the_same() -> None:
