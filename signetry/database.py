@@ -102,7 +102,7 @@ class Database:
         if self._group is not None:
             return self._group.submit(act)
         pending = Pending(act)
-        commit_together(self._writer, [pending])
+        commit_together(self._writer.connect, [pending])
         return pending.future
 
     def migrate(self) -> None:

@@ -10,9 +10,9 @@ Acts fail rarely here: what can be refused is refused before signing, outside th
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
@@ -26,6 +26,7 @@ from foundation.errors import Unavailable
 from foundation.statements import LightSession
 
 Result = TypeVar("Result")
+Connect = Callable[[], AbstractContextManager[Connection]]
 
 # How many acts share a commit at most: what is lost together when the commit fails.
 BATCH = 64
@@ -66,7 +67,7 @@ class _ActFailed(Exception):
     """An act raised among others, whose changes are lost with its own."""
 
 
-def commit_together(engine: Engine, batch: Sequence[Pending[Any]]) -> None:
+def commit_together(connect: Connect, batch: Sequence[Pending[Any]]) -> None:
     """Run the acts of ``batch`` in one transaction, commit it, and settle their futures.
 
     When one of several raises, all of them run again, each in its own transaction. A connection lost before the commit, or a
@@ -74,13 +75,13 @@ def commit_together(engine: Engine, batch: Sequence[Pending[Any]]) -> None:
     """
     try:
         try:
-            results = _attempt(engine, batch)
+            results = _attempt(connect, batch)
         except _ConnectionLost:
             _log.warning("database connection lost, or a deadlock: the acts run again", acts=len(batch))
-            results = _attempt(engine, batch)
+            results = _attempt(connect, batch)
     except _ActFailed:
         for pending in batch:
-            commit_together(engine, [pending])
+            commit_together(connect, [pending])
     except BaseException as error:  # noqa: BLE001 - whatever it is, the callers are waiting for it
         for pending in batch:
             # One exception per caller: each adds its own traceback to the one it gets.
@@ -90,8 +91,8 @@ def commit_together(engine: Engine, batch: Sequence[Pending[Any]]) -> None:
             pending.future.set_result(result)
 
 
-def _attempt(engine: Engine, batch: Sequence[Pending[Any]]) -> list[Any]:
-    with engine.connect() as connection:
+def _attempt(connect: Connect, batch: Sequence[Pending[Any]]) -> list[Any]:
+    with connect() as connection:
         transaction = connection.begin()
         try:
             results = [_run(connection, transaction, pending) for pending in batch]
@@ -150,6 +151,30 @@ def _unavailable(error: BaseException) -> DatabaseUnavailable:
     unavailable = DatabaseUnavailable()
     unavailable.__cause__ = error
     return unavailable
+
+
+class _KeptConnection:
+    """A connection that stays open from one transaction to the next: to fetch one from the pool costs as much as an act."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._idle: Connection | None = None
+
+    @contextmanager
+    def lent(self) -> Iterator[Connection]:
+        """Lend it; after whatever went wrong the next one gets a new one."""
+        connection, self._idle = self._idle or self._engine.connect(), None
+        try:
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
+        self._idle = connection
+
+    def close(self) -> None:
+        """Let go of it."""
+        if self._idle is not None:
+            self._idle.close()
 
 
 class GroupWriter:
@@ -218,6 +243,17 @@ class GroupWriter:
             thread.join()
 
     def _work(self) -> None:
+        if self._engine.dialect.name != "sqlite":
+            # Over a network a connection may be gone by now, which the pool finds out.
+            self._commit_until_stopped(self._engine.connect)
+            return
+        kept = _KeptConnection(self._engine)
+        try:
+            self._commit_until_stopped(kept.lent)
+        finally:
+            kept.close()
+
+    def _commit_until_stopped(self, connect: Connect) -> None:
         while True:
             first = self._queue.get()
             if first is None:
@@ -226,7 +262,7 @@ class GroupWriter:
             with self._turn():
                 # Whatever came while another process had its turn goes along.
                 last = self._take_waiting(batch)
-                commit_together(self._engine, batch)
+                commit_together(connect, batch)
             # Nothing of a finished act stays alive while the thread waits for the next one.
             del first, batch
             if last:

@@ -46,7 +46,7 @@ def grouped(database_url: URL) -> Iterator[Database]:
 def together(database: Database, *acts: Callable[[Session], Any]) -> list[Any]:
     """Run ``acts`` as one batch; return each one's result or exception."""
     batch = [Pending(act) for act in acts]
-    commit_together(database.engine, batch)
+    commit_together(database.engine.connect, batch)
     return [pending.future.exception(0) or pending.future.result(0) for pending in batch]
 
 
