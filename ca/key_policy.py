@@ -7,6 +7,7 @@ close primes: Böck, "Fermat Factorization in the Wild" (CVE-2022-26320). The ke
 
 import math
 from collections.abc import Collection
+from functools import cache
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
@@ -83,22 +84,29 @@ def _has_roca_fingerprint(modulus: int) -> bool:
     return all(residue % prime in powers for prime, powers in _ROCA_SUBGROUPS)
 
 
-# A square leaves few residues. Looking at them, in small numbers, spares nearly all arithmetic on large ones.
-_ODD_SIEVE = 3**2 * 5 * 7 * 11 * 13
-_SQUARES_MOD_64 = frozenset(n * n % 64 for n in range(64))
-_SQUARES_MOD_ODD = frozenset(n * n % _ODD_SIEVE for n in range(_ODD_SIEVE))
+# A square leaves few residues modulo each of these; where a difference leaves another one, it is none, whatever its size.
+_SIEVE = (64, 9, 5, 7, 11, 13)
+_ALL_STEPS = (1 << FERMAT_ROUNDS) - 1
+
+
+@cache
+def _possible_steps(modulus: int, start: int, residue: int) -> int:
+    """Return the steps after which (start + step)² - residue may be a square, modulo ``modulus``: a bit for each of them."""
+    squares = {n * n % modulus for n in range(modulus)}
+    return sum(1 << step for step in range(FERMAT_ROUNDS) if ((start + step) ** 2 - residue) % modulus in squares)
 
 
 def _has_close_primes(modulus: int) -> bool:
     """Try Fermat's factorisation: modulus = a² - b² for an a from its square root upwards."""
     start = math.isqrt(modulus - 1) + 1
-    a = start % (64 * _ODD_SIEVE)
-    b_squared = (start * start - modulus) % (64 * _ODD_SIEVE)
-    for step in range(FERMAT_ROUNDS):
-        if b_squared % 64 in _SQUARES_MOD_64 and b_squared % _ODD_SIEVE in _SQUARES_MOD_ODD:
-            difference = (start + step) ** 2 - modulus
-            if math.isqrt(difference) ** 2 == difference:
-                return True
-        b_squared += 2 * a + 1
-        a += 1
+    steps = _ALL_STEPS
+    for small in _SIEVE:
+        steps &= _possible_steps(small, start % small, modulus % small)
+    # Of a hundred less than one is left, mostly.
+    while steps:
+        step = (steps & -steps).bit_length() - 1
+        difference = (start + step) ** 2 - modulus
+        if math.isqrt(difference) ** 2 == difference:
+            return True
+        steps &= steps - 1
     return False
