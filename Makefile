@@ -37,7 +37,9 @@ serve: install
 
 test: $(VENV)/.dev
 	tests/install-debian-packages
-	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+	@# Those that start servers on fixed ports, or measure, come one after the other.
+	$(BIN)/python -m pytest --ignore=tests/daemons --numprocesses=auto --maxprocesses=4 $(PYTEST_OPTIONS)
+	$(BIN)/python -m pytest tests/daemons $(PYTEST_OPTIONS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -57,6 +59,7 @@ bench: $(VENV)/.dev
 
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m tests.fuzz.run
+	$(BIN)/python -m tests.fuzz.run_containers
 
 # The development lock first: the runtime lock takes its versions, so that tests run on what is installed.
 LOCK := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links
