@@ -81,6 +81,21 @@ def find_chain(
     raise refusal or ChainRefused("no chain was found")
 
 
+def find_chain_to(
+    roots: Sequence[x509.Certificate], leaf: x509.Certificate, given: Sequence[x509.Certificate], *, now: datetime
+) -> Chain:
+    """Find a chain above the end entity ``leaf`` that ends in one of ``roots``, made of ``given`` and other ``roots``.
+
+    Raises:
+        ChainRefused: there is none that verifiers would accept; the message says what stands in the way.
+    """
+    chains = _Search([*dict.fromkeys((*roots, *given))]).chains(leaf)
+    trusted = [chain for chain in chains if chain[-1] in roots]
+    if not trusted:
+        raise ChainRefused(f"{title(leaf)} leads to {title(chains[0][-1])}, which is not trusted here")
+    return _best(trusted, now)
+
+
 def title(certificate: x509.Certificate) -> str:
     """Return what a message calls a certificate."""
     return certificate.subject.rfc4514_string() or f"the certificate {certificate.serial_number:x}"

@@ -36,6 +36,10 @@ class MalformedTlv(BadRequest):
     """The bytes are no well-formed TLV within the bounds."""
 
 
+class TruncatedTlv(MalformedTlv):
+    """The bytes end before the element does."""
+
+
 class Element(NamedTuple):
     """Where one definite-length element lies in its buffer: ``start`` of the tag, ``content`` and ``end`` of the value."""
 
@@ -87,7 +91,7 @@ def read_header(data: bytes, offset: int, limit: int) -> tuple[int, int, int | N
         MalformedTlv: it does not end by ``limit``, is a primitive of indefinite length, or has a tag number above 30.
     """
     if offset + 2 > limit:
-        raise MalformedTlv("truncated")
+        raise TruncatedTlv("truncated")
     tag = data[offset]
     if tag & _HIGH_TAG == _HIGH_TAG:
         # No structure this service reads uses tag numbers above 30.
@@ -101,14 +105,14 @@ def read_header(data: bytes, offset: int, limit: int) -> tuple[int, int, int | N
     if length > _LONG_FORM:
         count = length - _LONG_FORM
         if content + count > limit:
-            raise MalformedTlv("truncated")
+            raise TruncatedTlv("truncated")
         octets = data[content : content + count].lstrip(b"\0")
         if len(octets) > _MAX_LENGTH_BYTES:
             raise MalformedTlv("a length beyond all bounds")
         length = int.from_bytes(octets, "big")
         content += count
     if content + length > limit:
-        raise MalformedTlv("truncated")
+        raise TruncatedTlv("truncated")
     return tag, content, length
 
 

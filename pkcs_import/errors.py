@@ -43,6 +43,18 @@ class UnsupportedKey(BadContainer):
     """A key or an encryption of a kind that is not read here."""
 
 
+class FileUnreadable(BadContainer):
+    """It is not there, or may not be read."""
+
+
+class BadImportList(BadRequest):
+    """The list of files as a whole cannot be used; nothing was imported."""
+
+
+class NotForPurpose(BadContainer):
+    """None of its certificates is for what it is wanted for."""
+
+
 class NoSuchOwner(NotFound):
     """Nobody on record is whose certificate it is."""
 
@@ -55,12 +67,20 @@ class ConcernRefused(RefusedByPolicy):
     """The certificate says what the settings do not let into the archive."""
 
 
+class NotForEscrow(RefusedByPolicy):
+    """A certificate over a key that is made here must not say what this one would."""
+
+
 class UnknownArchivedKey(NotFound):
     """There is no such key in the archive."""
 
 
 class NoArchiveKey(Unavailable):
     """There is no key yet to seal private keys to: ``signetry archive create`` makes one."""
+
+
+class WorkshopUnavailable(Unavailable):
+    """No process is to be had that reads or makes keys; the same request may succeed later."""
 
 
 class ArchiveUnavailable(Unavailable):
@@ -85,3 +105,7 @@ class UnknownRecovery(NotFound):
 
 class RecoveryRefused(NotAuthorised):
     """The request is not approved, not by another, too old, or was used."""
+
+
+class NotPacked(Conflict):
+    """A delivery does not hold what was to be uploaded: the archive has changed since it was looked at."""

@@ -1,0 +1,1 @@
+"""PKCS #12 files as programs write them."""
