@@ -165,6 +165,12 @@ def keep(
     return key_id, new
 
 
+def are_kept(session: Session, person: int, spki_sha256: str, certificates: Sequence[NewCertificate]) -> bool:
+    """Say whether a person's key is there with all of ``certificates``."""
+    kept = select(_CERTIFICATE.c.sha256).join(_KEY).where(_KEY.c.person_id == person, _KEY.c.spki_sha256 == spki_sha256)
+    return {each.sha256 for each in certificates} <= set(session.scalars(kept))
+
+
 def keys_of(session: Session, person: PersonId) -> list[KeptKey]:
     """Return a person's keys with their certificates, the newest first by the end of their certificates."""
     return keys_of_all(session, [person]).get(person, [])
@@ -184,6 +190,24 @@ def keys_of_all(session: Session, persons: Collection[PersonId]) -> dict[PersonI
     for kept in found.values():
         kept.sort(key=lambda each: (each.not_after, each.id), reverse=True)
     return found
+
+
+def is_anything_archived(session: Session) -> bool:
+    """Say whether there is any key in the archive."""
+    return session.execute(select(_KEY.c.id).limit(1)).first() is not None
+
+
+def list_keys(session: Session, *, person: PersonId | None, before: int | None, limit: int) -> list[KeptKey]:
+    """Return up to ``limit`` keys, of one person or of all, those kept last first, beginning behind the key ``before``."""
+    page = select(_KEY.c.id, _KEY.c.person_id).order_by(_KEY.c.id.desc()).limit(limit)
+    if person is not None:
+        page = page.where(_KEY.c.person_id == person)
+    if before is not None:
+        page = page.where(_KEY.c.id < before)
+    wanted = session.execute(page).all()
+    found = keys_of_all(session, {PersonId(row.person_id) for row in wanted})
+    by_id = {key.id: key for keys in found.values() for key in keys}
+    return [by_id[row.id] for row in wanted]
 
 
 def key_of(session: Session, key_id: int) -> KeptKey:

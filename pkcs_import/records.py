@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import JSON, LargeBinary, UniqueConstraint
+from sqlalchemy import JSON, Index, LargeBinary, UniqueConstraint
 from sqlmodel import Field
 
 from foundation.tables import Table, UtcDateTime
@@ -71,6 +71,8 @@ class ArchivedCertificate(Table, table=True):
     trust: str = Field(max_length=20)
     concerns: list[str] = Field(default_factory=list, sa_type=JSON)
     kept_at: datetime = Field(sa_type=UtcDateTime)
+    # Of another authority's: since when it is not published any more, because its owner has left.
+    withdrawn_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class ImportedFile(Table, table=True):
@@ -103,6 +105,8 @@ class Delivery(Table, table=True):
     """
 
     __tablename__ = "key_delivery"
+    # Of those that wait, the next that is over.
+    __table_args__ = (Index("ix_key_delivery_state_expires_at", "state", "expires_at"),)
 
     id: int | None = Field(default=None, primary_key=True)
     person_id: int = Field(index=True)
@@ -112,7 +116,7 @@ class Delivery(Table, table=True):
     state: str = Field(max_length=20)
     ordered_by: str = Field(max_length=200)
     ordered_at: datetime = Field(sa_type=UtcDateTime)
-    expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime, index=True)
+    expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     token_digest: str | None = Field(default=None, max_length=64, unique=True)
     package: bytes | None = Field(default=None, sa_type=LargeBinary)
@@ -129,6 +133,26 @@ class DeliveredKey(Table, table=True):
     archived_key_id: int = Field(foreign_key="archived_key.id", index=True)
 
 
+class PushedPfx(Table, table=True):
+    """A certificate with its key that Microsoft Intune was given, for whatever devices of the person it manages.
+
+    The row is there before it is uploaded, and ``pushed_at`` once that is known to have succeeded. ``intune_id`` is Microsoft's
+    name for it, ``connector_key`` the SHA-256 of the key (SubjectPublicKeyInfo, hex) that the passphrase is encrypted to.
+    """
+
+    __tablename__ = "pushed_pfx"
+    __table_args__ = (UniqueConstraint("person_id", "thumbprint"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    person_id: int
+    archived_certificate_id: int = Field(foreign_key="archived_certificate.id", index=True)
+    thumbprint: str = Field(max_length=40)
+    upn: str = Field(max_length=320)
+    connector_key: str = Field(max_length=64)
+    intune_id: str | None = Field(default=None, max_length=255)
+    pushed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
 class RecoveryRequest(Table, table=True):
     """Somebody asks for a person's key: who, why, who approved, and whether it was exported."""
 
@@ -142,9 +166,12 @@ class RecoveryRequest(Table, table=True):
     state: str = Field(max_length=20)
     asked_by: str = Field(max_length=200)
     asked_by_person: int
+    # The numbers of the API tokens that they were let in with.
+    asked_by_token: int
     asked_at: datetime = Field(sa_type=UtcDateTime)
     decided_by: str | None = Field(default=None, max_length=200)
     decided_by_person: int | None = Field(default=None)
+    decided_by_token: int | None = Field(default=None)
     decided_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     expires_at: datetime = Field(sa_type=UtcDateTime, index=True)
     exported_by: str | None = Field(default=None, max_length=200)
