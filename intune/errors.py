@@ -5,7 +5,7 @@ network that is down, a permission that is missing, an answer that is none) is n
 later, so it is ``Unavailable`` (docs/decisions/0009). The messages say nothing that a phone, which reads them, should not know.
 """
 
-from foundation.errors import NotAuthorised, Unavailable
+from foundation.errors import BadRequest, NotAuthorised, RefusedByPolicy, Unavailable
 
 
 class IntuneUnavailable(Unavailable):
@@ -30,6 +30,26 @@ class AccessRefused(IntuneUnavailable):
 
 class ServiceNotOffered(IntuneUnavailable):
     """The tenant's list of services does not hold the one that is needed."""
+
+
+class BadConnectorKey(BadRequest):
+    """What should be the public key of Intune's certificate connector is none."""
+
+
+class BadPassphrase(BadRequest):
+    """A passphrase that Intune's certificate connector could not read."""
+
+
+class GraphRefused(RefusedByPolicy):
+    """Microsoft Graph will not do what it was asked; the same would be refused again.
+
+    Attributes:
+        status: the HTTP status.
+    """
+
+    def __init__(self, host: str, status: int, code: str) -> None:
+        super().__init__(f"{host} refuses this with HTTP {status}{f' ({code})' if code else ''}")
+        self.status = status
 
 
 class RequestRejected(NotAuthorised):

@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
+from intune.pfx_certificates import PfxCertificates
 from intune.scep_validation import ScepValidation
 from intune.tenant import Tenant
 from intune.transport import Transport
 from tests.daemons.directories.tls import ServerTls
+from tests.intune.pfx_service import PfxService
 from tests.intune.server import Cloud, cloud_tls, running_cloud
 from tests.intune.tenants import PassingTicker, tenant_of
 
@@ -49,3 +52,15 @@ def tenant(cloud: Cloud) -> Tenant:
 def validation(tenant: Tenant, transport: Transport) -> ScepValidation:
     """The client under test."""
     return ScepValidation.of(tenant, transport)
+
+
+@pytest.fixture
+def pfx_service(cloud: Cloud, rsa_key: rsa.RSAPrivateKey) -> PfxService:
+    """The tenant's imported certificates, which rsa_key's connector opens."""
+    return PfxService(cloud, rsa_key)
+
+
+@pytest.fixture
+def pfx_certificates(pfx_service: PfxService, tenant: Tenant, transport: Transport) -> PfxCertificates:  # noqa: ARG001 - who serves it
+    """The client of those."""
+    return PfxCertificates.of(tenant, transport, patience_seconds=600)

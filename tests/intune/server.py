@@ -15,7 +15,7 @@ import socket
 import threading
 import uuid
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +31,7 @@ from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
 
 from tests.daemons.directories.tls import ServerTls, TestAuthority
 
@@ -88,6 +88,9 @@ class Received:
         return x509.load_der_x509_csr(base64.b64decode(self.content["certificateRequest"]))
 
 
+Handler = Callable[[str, Request, bytes], Reply]
+
+
 class Hold:
     """Requests of one action stop here until they are let go."""
 
@@ -129,6 +132,7 @@ class Cloud:
             {"id": str(uuid.uuid4()), "capability": "", "providerName": "scepRequestValidationFEService", "uri": f"{url}/Scep"},
             {"id": str(uuid.uuid4()), "providerName": None, "uri": None},
         ]
+        self.router = Router()
         self._tokens: dict[str, str] = {}
         self._request_ids: set[str] = set()
         self._replies: dict[str, deque[Reply]] = defaultdict(deque)
@@ -156,6 +160,10 @@ class Cloud:
         """Return what was sent to ``action``."""
         return [each.content for each in self.received if each.action == action]
 
+    def add(self, routes: Iterable[Route]) -> None:
+        """Serve further things, beside what every tenant has."""
+        self.router.routes[0:0] = routes
+
     def revoke_tokens(self) -> None:
         """Accept no token that was issued before."""
         self._tokens.clear()
@@ -166,14 +174,14 @@ class Cloud:
     def routes(self) -> list[Route]:
         """The whole cloud."""
         return [
-            Route(f"/{TENANT}/v2.0/.well-known/openid-configuration", self._endpoint("configuration", self._configuration)),
-            Route(_TOKEN_PATH, self._endpoint("logon", self._logon), methods=["POST"]),
+            Route(f"/{TENANT}/v2.0/.well-known/openid-configuration", self.endpoint("configuration", self._configuration)),
+            Route(_TOKEN_PATH, self.endpoint("logon", self._logon), methods=["POST"]),
             Route(
                 "/v1.0/servicePrincipals/appId=0000000a-0000-0000-c000-000000000000/endpoints",
-                self._endpoint("discovery", self._discovery),
+                self.endpoint("discovery", self._discovery),
             ),
             *(
-                Route(f"/Scep/ScepActions/{action}", self._endpoint(action, handler), methods=["POST"])
+                Route(f"/Scep/ScepActions/{action}", self.endpoint(action, handler), methods=["POST"])
                 for action, handler in {
                     "validateRequest": self._validate,
                     "successNotification": self._succeeded,
@@ -183,7 +191,9 @@ class Cloud:
             Route("/{path:path}", self._elsewhere, methods=["GET", "POST", "PUT", "DELETE", "PATCH"]),
         ]
 
-    def _endpoint(self, action: str, handler: Callable[[str, Request, bytes], Reply]) -> Callable[[Request], Any]:
+    def endpoint(self, action: str, handler: Handler) -> Callable[[Request], Any]:
+        """Return what serves the requests for ``action``: the handler's answers, and those put in front of them."""
+
         async def answer(request: Request) -> Response:
             body = await request.body()
             scripted = self._replies[action].popleft() if self._replies[action] else None
@@ -216,14 +226,14 @@ class Cloud:
         return Reply(body=json.dumps(document).encode())
 
     def _logon(self, _action: str, request: Request, body: bytes) -> Reply:
-        _require(request.headers["content-type"] == "application/x-www-form-urlencoded", "a token is asked for by a form")
+        require(request.headers["content-type"] == "application/x-www-form-urlencoded", "a token is asked for by a form")
         pairs = parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=True)
         form = dict(pairs)
-        _require(len(form) == len(pairs), "a field stands there twice")
-        _require(form.get("grant_type") == "client_credentials", "not by client credentials")
-        _require(form.get("client_id") == CLIENT_ID, "an application that is not registered")
+        require(len(form) == len(pairs), "a field stands there twice")
+        require(form.get("grant_type") == "client_credentials", "not by client credentials")
+        require(form.get("client_id") == CLIENT_ID, "an application that is not registered")
         scope = form.get("scope", "")
-        _require(scope in (f"{self.url}/.default", _INTUNE_SCOPE), f"a scope that nobody knows: {scope}")
+        require(scope in (f"{self.url}/.default", _INTUNE_SCOPE), f"a scope that nobody knows: {scope}")
         if not self._is_proven(form):
             description = "AADSTS7000215: Invalid client secret provided.\r\nTrace ID: 1"
             return Reply(401, json.dumps({"error": "invalid_client", "error_description": description}).encode())
@@ -235,14 +245,14 @@ class Cloud:
 
     def _is_proven(self, form: dict[str, str]) -> bool:
         if self.certificate is None:
-            _require("client_assertion" not in form, "a certificate where there is a secret")
+            require("client_assertion" not in form, "a certificate where there is a secret")
             return form.get("client_secret") == self.secret
-        _require(form.get("client_assertion_type") == _ASSERTION_TYPE, "no assertion")
-        _require("client_secret" not in form, "a secret where there is a certificate")
+        require(form.get("client_assertion_type") == _ASSERTION_TYPE, "no assertion")
+        require("client_secret" not in form, "a secret where there is a certificate")
         assertion = form["client_assertion"]
         digest = base64.urlsafe_b64encode(self.certificate.fingerprint(hashes.SHA256())).rstrip(b"=").decode()
         # MSAL pads it; Microsoft reads both.
-        _require(jwt.get_unverified_header(assertion).get("x5t#S256", "").rstrip("=") == digest, "another certificate")
+        require(jwt.get_unverified_header(assertion).get("x5t#S256", "").rstrip("=") == digest, "another certificate")
         claims = jwt.decode(
             assertion,
             self.certificate.public_key(),  # type: ignore[arg-type] # RSA, as the tests make it
@@ -253,12 +263,17 @@ class Cloud:
         return bool(claims["sub"] == CLIENT_ID)
 
     def _discovery(self, _action: str, request: Request, body: bytes) -> Reply:
-        _require(body == b"", "a body")
-        _require(not request.url.query, "a query")
-        self._authorised(request.headers, f"{self.url}/.default")
-        self._request_id(request.headers)
+        require(body == b"", "a body")
+        require(not request.url.query, "a query")
+        self.asked_of_graph(request)
         self.discoveries += 1
         return Reply(body=json.dumps({"@odata.context": "…", "value": self.endpoints}).encode())
+
+    def asked_of_graph(self, request: Request) -> None:
+        """Return if a request has what every request to Graph has. Raises Violation."""
+        self._authorised(request.headers, f"{self.url}/.default")
+        self._request_id(request.headers)
+        require("api-version" not in request.headers, "an api-version, of which Graph knows nothing")
 
     def _validate(self, action: str, request: Request, body: bytes) -> Reply:
         content = self._act(action, request, body, "request", _REQUEST)
@@ -275,55 +290,55 @@ class Cloud:
     def _succeeded(self, action: str, request: Request, body: bytes) -> Reply:
         content = self._act(action, request, body, "notification", _SUCCESS)
         known = (content["transactionId"], content["certificateRequest"]) in self._validated
-        _require(known, "a certificate for a request that was not validated")
-        _require(_matches(_THUMBPRINT, content["certificateThumbprint"]), "no SHA-1 thumbprint")
-        _require(_matches(_SERIAL, content["certificateSerialNumber"]), "no serial number")
-        _require(_matches(_DATE, content["certificateExpirationDateUtc"]), "no UTC date with milliseconds")
+        require(known, "a certificate for a request that was not validated")
+        require(_matches(_THUMBPRINT, content["certificateThumbprint"]), "no SHA-1 thumbprint")
+        require(_matches(_SERIAL, content["certificateSerialNumber"]), "no serial number")
+        require(_matches(_DATE, content["certificateExpirationDateUtc"]), "no UTC date with milliseconds")
         for name in ("issuingCertificateAuthority", "caConfiguration", "certificateAuthority"):
-            _require(isinstance(content[name], str) and bool(content[name]), f"no {name}")
+            require(isinstance(content[name], str) and bool(content[name]), f"no {name}")
         return code("Success", "")
 
     def _failed(self, action: str, request: Request, body: bytes) -> Reply:
         content = self._act(action, request, body, "notification", _FAILURE)
         number, description = content["hResult"], content["errorDescription"]
-        _require(type(number) is int and -(2**31) <= number < 0, "an hResult that is no error, or not of 32 bits")
-        _require(isinstance(description, str) and 0 < len(description) <= 255, "an errorDescription of the wrong length")
+        require(type(number) is int and -(2**31) <= number < 0, "an hResult that is no error, or not of 32 bits")
+        require(isinstance(description, str) and 0 < len(description) <= 255, "an errorDescription of the wrong length")
         return code("Success", "")
 
     def _act(self, action: str, request: Request, body: bytes, name: str, fields: set[str]) -> dict[str, Any]:
         headers = request.headers
         self._authorised(headers, _INTUNE_SCOPE)
         request_id = self._request_id(headers)
-        _require(headers.get("api-version") == "2018-02-20", "no api-version, or another one")
-        _require(headers.get("content-type", "").partition(";")[0] == "application/json", "no JSON")
-        _require(not request.url.query, "a query")
+        require(headers.get("api-version") == "2018-02-20", "no api-version, or another one")
+        require(headers.get("content-type", "").partition(";")[0] == "application/json", "no JSON")
+        require(not request.url.query, "a query")
         try:
             document = json.loads(body)
         except ValueError:
             raise Violation("no JSON") from None
-        _require(isinstance(document, dict) and set(document) == {name}, f"something else than {name}")
+        require(isinstance(document, dict) and set(document) == {name}, f"something else than {name}")
         content: dict[str, Any] = document[name]
-        _require(isinstance(content, dict) and set(content) == fields, f"fields missing or too many: {sorted(content)}")
-        _require(isinstance(content["transactionId"], str) and bool(content["transactionId"]), "no transactionId")
-        _require(content["callerInfo"] == CALLER_INFO, "another callerInfo")
+        require(isinstance(content, dict) and set(content) == fields, f"fields missing or too many: {sorted(content)}")
+        require(isinstance(content["transactionId"], str) and bool(content["transactionId"]), "no transactionId")
+        require(content["callerInfo"] == CALLER_INFO, "another callerInfo")
         _require_csr(content["certificateRequest"])
         self.received.append(Received(action, content, request_id))
         return content
 
     def _authorised(self, headers: Headers, scope: str) -> None:
         kind, _, token = headers.get("authorization", "").partition(" ")
-        _require(kind == "Bearer", "no bearer token")
+        require(kind == "Bearer", "no bearer token")
         if token not in self._tokens:
             raise _Expired
-        _require(self._tokens[token] == scope, f"a token for {self._tokens[token]}")
+        require(self._tokens[token] == scope, f"a token for {self._tokens[token]}")
 
     def _request_id(self, headers: Headers) -> str:
         given = headers.get("client-request-id", "")
         try:
-            _require(str(uuid.UUID(given)) == given, "a client-request-id that is no GUID")
+            require(str(uuid.UUID(given)) == given, "a client-request-id that is no GUID")
         except ValueError:
             raise Violation("a client-request-id that is no GUID") from None
-        _require(given not in self._request_ids, "a client-request-id for the second time")
+        require(given not in self._request_ids, "a client-request-id for the second time")
         self._request_ids.add(given)
         return given
 
@@ -336,19 +351,20 @@ async def _unauthorised(_request: Request, _error: Exception) -> Response:
     return Response(b'{"error": "invalid_token"}', 401, {"content-type": "application/json"})
 
 
-def _require(holds: bool, violation: str) -> None:  # noqa: FBT001 - reads as a sentence
+def require(holds: bool, violation: str) -> None:  # noqa: FBT001 - reads as a sentence
+    """Raise Violation unless something holds."""
     if not holds:
         raise Violation(violation)
 
 
 def _require_csr(value: object) -> None:
-    _require(isinstance(value, str), "a certificateRequest that is no text")
+    require(isinstance(value, str), "a certificateRequest that is no text")
     try:
         der = base64.b64decode(str(value), validate=True)
         csr = x509.load_der_x509_csr(der)
     except (ValueError, binascii.Error):
         raise Violation("a certificateRequest that is no PKCS #10 in DER in base64") from None
-    _require(csr.is_signature_valid, "a certificateRequest whose signature does not hold")
+    require(csr.is_signature_valid, "a certificateRequest whose signature does not hold")
 
 
 def _matches(pattern: re.Pattern[str], value: object) -> bool:
@@ -363,6 +379,7 @@ def running_cloud(tls: ServerTls, port: int = 0) -> Iterator[Cloud]:
     listener.bind(("127.0.0.1", port))
     cloud = Cloud(f"https://127.0.0.1:{listener.getsockname()[1]}")
     app = Starlette(routes=cloud.routes, exception_handlers={_Expired: _unauthorised})
+    cloud.router = app.router
     config = uvicorn.Config(
         app,
         ssl_certfile=tls.certificate,
