@@ -63,7 +63,7 @@ class Checker:
     def everybody(self) -> list[Subject]:
         """Return all of whom something should stand in the directory, or once stood there."""
         with self._transactions.reading() as session:
-            return everybody(session, self._directory, self._clock.now())
+            return everybody(session, self._directory, self._clock.now(), self._sources.foreign)
 
     def owed(self) -> list[Subject]:
         """Return those whose entries the next upload looks at, failed attempts included."""

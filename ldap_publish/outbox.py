@@ -19,6 +19,7 @@ from ca.records import CertificationAuthority
 from foundation.due import claim
 from foundation.tables import UtcDateTime, table_of
 from ldap_publish.directory import Directory
+from ldap_publish.foreign import ForeignSource
 from ldap_publish.records import DirectoryState, OwedEntry, SubjectKind
 from ldap_publish.wanted import certified_persons, profiles_of
 
@@ -92,14 +93,16 @@ def owe_again(session: Session, directories: Iterable[str], subject: Subject, no
     session.execute(update(_OWED).where(*known).values(changes))
 
 
-def owe_persons(session: Session, directory: Directory, now: datetime) -> None:
-    """Owe a directory everybody who has something to be published there."""
+def owe_persons(session: Session, directory: Directory, now: datetime, foreign: ForeignSource | None = None) -> None:
+    """Owe a directory everybody who has something to be published there, ``foreign`` certificates included."""
     _owe_all(session, directory, SubjectKind.PERSON, certified_persons(profiles_of(directory.publish), now), now)
+    if foreign is not None:
+        _owe_all(session, directory, SubjectKind.PERSON, foreign.persons(now), now)
 
 
-def owe_everything(session: Session, directory: Directory, now: datetime) -> None:
+def owe_everything(session: Session, directory: Directory, now: datetime, foreign: ForeignSource | None = None) -> None:
     """Owe a directory all there is, and a look at all that was ever put there."""
-    owe_persons(session, directory, now)
+    owe_persons(session, directory, now, foreign)
     if directory.authority_base:
         # SQLite takes what follows the ON of an upsert for a join's, unless there is a WHERE.
         authorities: Select[tuple[int]] = select(col(CertificationAuthority.id).label("subject_id")).where(literal(value=True))

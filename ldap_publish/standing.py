@@ -11,6 +11,7 @@ from sqlmodel import Session
 from foundation.tables import table_of
 from ldap_publish.directory import Directory
 from ldap_publish.errors import UnknownDirectory
+from ldap_publish.foreign import ForeignSource
 from ldap_publish.outbox import owe_everything
 from ldap_publish.records import DirectoryState, OwedEntry, PublishedValue
 
@@ -24,7 +25,9 @@ _LONGEST_PAUSE = timedelta(minutes=5)
 _DOUBLINGS = 10
 
 
-def take_note(session: Session, directories: Iterable[Directory], now: datetime) -> list[str]:
+def take_note(
+    session: Session, directories: Iterable[Directory], now: datetime, foreign: ForeignSource | None = None
+) -> list[str]:
     """Owe everything to each directory that is new, or configured otherwise than when this was last asked; return which."""
     known = _known(session)
     changed = [directory for directory in directories if known.get(directory.name) != directory.fingerprint]
@@ -34,7 +37,7 @@ def take_note(session: Session, directories: Iterable[Directory], now: datetime)
             session.execute(update(_STATE).where(_STATE.c.name == directory.name).values(again))
         else:
             _add(session, directory)
-        owe_everything(session, directory, now)
+        owe_everything(session, directory, now, foreign)
     return [directory.name for directory in changed]
 
 

@@ -14,6 +14,7 @@ from foundation.errors import SignetryError
 from foundation.tables import table_of
 from ldap_publish.directory import Directory
 from ldap_publish.entry import Owned
+from ldap_publish.foreign import ForeignSource
 from ldap_publish.outbox import Subject
 from ldap_publish.records import OwedEntry, PublishedValue, SubjectKind
 from ldap_publish.wanted import (
@@ -78,12 +79,14 @@ def nothing_withheld(_session: Session) -> Collection[int]:
 class Sources:
     """What the room takes from outside of it.
 
-    An authority's newest CRL, the key that signs for its persons, and which certificates have not been handed out yet.
+    An authority's newest CRL, the key that signs for its persons, which certificates nobody is to be told of yet, and persons'
+    certificates of other authorities.
     """
 
     crl: CrlSource
     signer: SignerSource
     withheld: WithheldSource = nothing_withheld
+    foreign: ForeignSource | None = None
 
 
 def load(
@@ -94,6 +97,7 @@ def load(
     authorities = [subject.id for subject in subjects if subject.kind is SubjectKind.AUTHORITY]
     fields = person_fields(session, persons)
     certificates = certificates_of(session, persons, now, sources.withheld(session))
+    foreign = sources.foreign.certificates(session, persons) if sources.foreign and persons else {}
     names = authority_names(session, authorities)
     placed = _placed(session, directory.name, persons, authorities)
     needs = Needs(session, directory, now, sources.crl, sources.signer)
@@ -104,7 +108,7 @@ def load(
             name = names.get(subject.id, f"authority {subject.id}")
             return SubjectState(subject, name, {}, wanted, problem, tuple(placed[subject]))
         held = tuple(certificates.get(subject.id, ()))
-        wanted, problem = _attempt(lambda: needs.of_person(held))
+        wanted, problem = _attempt(lambda: needs.of_person(held, foreign.get(subject.id, ())))
         own = fields.get(subject.id, {})
         name = own.get("upn", f"person {subject.id}")
         return SubjectState(subject, name, own, wanted, problem, tuple(placed[subject]), held)
@@ -112,12 +116,14 @@ def load(
     return [state(subject) for subject in subjects]
 
 
-def everybody(session: Session, directory: Directory, now: datetime) -> list[Subject]:
+def everybody(session: Session, directory: Directory, now: datetime, foreign: ForeignSource | None = None) -> list[Subject]:
     """Return all of whom something should stand in a directory, or of whom something once stood there."""
     known = select(_OWED.c.kind, _OWED.c.subject_id).where(_OWED.c.directory == directory.name)
     found = {Subject(SubjectKind(kind), number) for kind, number in session.execute(known)}
     persons = certified_persons(profiles_of(directory.publish), now)
     found |= {Subject(SubjectKind.PERSON, row.subject_id) for row in session.execute(persons)}
+    if foreign is not None:
+        found |= {Subject(SubjectKind.PERSON, row.subject_id) for row in session.execute(foreign.persons(now))}
     if directory.authority_base:
         found |= {Subject(SubjectKind.AUTHORITY, number) for number in session.scalars(select(_AUTHORITY.c.id))}
     return sorted(found, key=lambda subject: (subject.kind, subject.id))

@@ -25,6 +25,7 @@ from foundation.tables import table_of
 from ldap_publish.directory import Directory, Policy, SmimeAttribute
 from ldap_publish.entry import Value
 from ldap_publish.errors import NoPublicationKey, ValueTooLarge
+from ldap_publish.foreign import ForeignCertificate, current
 from ldap_publish.smime import Signer, smime_value
 from ldap_publish.template import FIELDS
 from people.records import Person
@@ -79,7 +80,7 @@ def chosen(certificates: Iterable[HeldCertificate], policy: Policy, now: datetim
     """Return those of a person's certificates that are published, the oldest first."""
     every = sorted(certificates, key=lambda each: each.id)
     compromised = [each for each in every if each.revocation_reason in _KEY_IS_LOST]
-    lost = {each.key for each in compromised}
+    lost = lost_keys(compromised)
     in_force = [each for each in every if each.der is not None and each.not_before <= now < each.not_after]
     good = [each for each in in_force if each.key not in lost]
     if policy is Policy.ALL:
@@ -87,6 +88,11 @@ def chosen(certificates: Iterable[HeldCertificate], policy: Policy, now: datetim
     successors = sorted([*good, *compromised], key=lambda each: each.id)
     superseded = _superseded(successors, {each.id: each for each in every})
     return [each for each in good if each.id not in superseded and can_be_encrypted_to(each.der or b"")]
+
+
+def lost_keys(certificates: Iterable[HeldCertificate]) -> set[str]:
+    """Return the keys of a person that are known to be compromised."""
+    return {each.key for each in certificates if each.revocation_reason in _KEY_IS_LOST}
 
 
 def can_be_encrypted_to(der: bytes) -> bool:
@@ -149,8 +155,8 @@ class Needs:
         self._signer = signer
         self._chains: dict[int, tuple[bytes, ...]] = {}
 
-    def of_person(self, certificates: Iterable[HeldCertificate]) -> Wanted:
-        """Return what a person's entry should hold.
+    def of_person(self, certificates: Iterable[HeldCertificate], foreign: Collection[ForeignCertificate] = ()) -> Wanted:
+        """Return what a person's entry should hold, for their certificates of ours and of others.
 
         Raises:
             NoPublicationKey: a value must be signed, and nothing is there to sign with.
@@ -166,7 +172,11 @@ class Needs:
                 of_certificate.append(self._smime(each))
             values += of_certificate
             serials |= {value.source: each.serial for value in of_certificate}
-        return Wanted(tuple(values), self._until(held), serials)
+        for other in current(foreign, self._directory.publish, self._now, lost=lost_keys(held)):
+            of_certificate = [Value.of(dialect.user_certificate, other.der), *self._foreign_smime(other)]
+            values += of_certificate
+            serials |= {value.source: other.serial for value in of_certificate}
+        return Wanted(tuple(values), self._until(held, foreign), serials)
 
     def of_authority(self, authority_id: int) -> Wanted:
         """Return what an authority's entry should hold: its current certificate and its newest CRL.
@@ -195,16 +205,26 @@ class Needs:
 
     def _smime(self, certificate: HeldCertificate) -> Value:
         chain = (certificate.der or b"", *self._chain(certificate.authority_id))
+        return self._smime_of(chain, certificate.authority_id)
+
+    def _foreign_smime(self, certificate: ForeignCertificate) -> list[Value]:
+        if self._directory.smime_attribute is SmimeAttribute.OFF or certificate.signed_by is None:
+            # Every client reads userCertificate.
+            return []
+        return [self._smime_of((certificate.der, *certificate.chain), certificate.signed_by)]
+
+    def _smime_of(self, chain: Sequence[bytes], authority_id: int) -> Value:
         if self._directory.smime_attribute is SmimeAttribute.CERTS_ONLY:
             return smime_value(self._directory.dialect.user_smime, chain, None)
-        signer = self._signer(self._session, certificate.authority_id, self._now)
+        signer = self._signer(self._session, authority_id, self._now)
         if signer is None:
             raise NoPublicationKey("the issuing authority has no key to sign userSMIMECertificate with; the worker makes one")
         return smime_value(self._directory.dialect.user_smime, chain, signer)
 
-    def _until(self, certificates: Iterable[HeldCertificate]) -> datetime | None:
+    def _until(self, certificates: Iterable[HeldCertificate], foreign: Iterable[ForeignCertificate]) -> datetime | None:
         """Return when the first good certificate ends, or one begins: another may be current from then on."""
-        times = (time for each in certificates if each.der is not None for time in (each.not_before, each.not_after))
+        good: list[HeldCertificate | ForeignCertificate] = [each for each in certificates if each.der is not None]
+        times = (time for each in [*good, *foreign] for time in (each.not_before, each.not_after))
         return min((time for time in times if time > self._now), default=None)
 
     def _chain(self, authority_id: int) -> tuple[bytes, ...]:
