@@ -17,7 +17,7 @@ from scep import pending_sweep
 from scep.enrolment import Enroller
 from scep.responder import Responder
 from scep.retrieval import Retrieval
-from signetry import intune, ndes, policies, tls
+from signetry import deliveries, intune, ndes, pfx_making, policies, tls
 from signetry.access import answers
 from signetry.administration import crls
 from signetry.app import ReadinessCheck, WebParts
@@ -76,7 +76,7 @@ def web_parts(house: House) -> WebParts:
     return WebParts(
         public_routes=[*scep, *crl_http.routes(house.transactions, house.clock)],
         admin_routes=[*api_routes(house), *metrics_routes(house)],
-        device_routes=[*ndes.routes(house), *scep],
+        device_routes=[*ndes.routes(house), *deliveries.routes(house), *scep],
         direct=direct,
         readiness=[
             ReadinessCheck("database", house.database.check_schema),
@@ -112,7 +112,11 @@ def jobs(house: House) -> list[Job]:
         Job("ra-keys", run=house.renew_ra_keys, next_due=house.next_look_at_ra_keys),
         Job("tls", run=lambda: tls.renew(house.settings, house.clock), every=_TLS_LOOKED_AT_EVERY),
         *house.directories.jobs(),
+        *house.notices.jobs(),
         intune.withheld_job(house),
+        deliveries.expiry_job(house),
+        pfx_making.renewal_job(house),
+        pfx_making.holds_job(house),
         Job("stored-answers", run=partial(answers.sweep, house.transactions, house.clock), every=_ANSWERS_SWEPT_EVERY),
         Job(
             "expired-requests",

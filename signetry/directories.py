@@ -21,6 +21,7 @@ from ldap_publish.checking import Checker
 from ldap_publish.client import LdapClient
 from ldap_publish.directory import Directory, Missing, Server, SmimeAttribute
 from ldap_publish.errors import UnknownDirectory
+from ldap_publish.foreign import ForeignSource
 from ldap_publish.outbox import Subject
 from ldap_publish.publication_keys import PublicationKeys, create_publication_key, is_publication_key_due
 from ldap_publish.publishing import Publisher
@@ -29,10 +30,12 @@ from ldap_publish.subjects import Sources
 from ldap_publish.template import DnTemplate
 from ldap_publish.wanted import profiles_of
 from people.person import PersonRecord
-from scep import withheld
+from pkcs_import.keeping import Kept
+from pkcs_import.purpose import Purpose
 from signetry.directory_settings import DirectorySettings
 from signetry.files import read_secret
 from signetry.jobs import Job
+from signetry.pfx_publication import unpublished
 
 _KEYS_LOOKED_AT_EVERY = timedelta(hours=1)
 
@@ -41,7 +44,8 @@ _KEYS_LOOKED_AT_EVERY = timedelta(hours=1)
 class Directories:
     """The directories of the settings, by name, and what publication to them needs.
 
-    ``issuers`` says which are the authorities whose persons' values are signed; ``authority`` loads one with its key.
+    ``issuers`` says which are the authorities whose persons' values are signed; ``authority`` loads one with its key; ``foreign``
+    knows of the certificates of others that are published.
     """
 
     configured: Mapping[str, Directory]
@@ -51,12 +55,13 @@ class Directories:
     actor: Actor
     authority: Callable[[CaName], IssuingAuthority]
     issuers: Callable[[Session], Collection[CaName]]
+    foreign: ForeignSource
     _at_work: list[Publisher] = field(default_factory=list, init=False, repr=False)
 
     @cached_property
     def sources(self) -> Sources:
         """What the room takes from elsewhere."""
-        return Sources(crl=_newest_crl, signer=PublicationKeys(self.keystore).signer, withheld=withheld.certificate_ids)
+        return Sources(crl=_newest_crl, signer=PublicationKeys(self.keystore).signer, withheld=unpublished, foreign=self.foreign)
 
     def named(self, name: str) -> Directory:
         """Return a directory.
@@ -81,7 +86,7 @@ class Directories:
     def take_note(self) -> list[str]:
         """Owe everything to directories that are new, or configured otherwise than before; return which. Run at each start."""
         now = self.clock.now()
-        return self.transactions.write(lambda session: standing.take_note(session, self.configured.values(), now))
+        return self.transactions.write(lambda session: standing.take_note(session, self.configured.values(), now, self.foreign))
 
     def issued(self, session: Session, issued: IssuedCertificate) -> None:
         """Owe what follows from a new certificate: a listener of issuance."""
@@ -107,6 +112,16 @@ class Directories:
     def person_changed(self, session: Session, person: PersonRecord) -> None:
         """Owe what follows from a change of a person, whose entry may be another one now: a listener of such changes."""
         outbox.owe_again(session, self.configured, Subject(SubjectKind.PERSON, person.id), self.clock.now())
+
+    def kept(self, session: Session, kept: Kept) -> None:
+        """Owe what follows from a certificate of another authority whose key is archived: a listener of the archive."""
+        certificate = kept.certificate
+        if certificate.certificate_id is None and certificate.purpose in (Purpose.ENCRYPTION, Purpose.BOTH):
+            outbox.owe(session, self.configured, Subject(SubjectKind.PERSON, kept.person), self.clock.now())
+
+    def released(self, session: Session, person_id: int) -> None:
+        """Owe what follows from a certificate's being held back no more: a listener of ``publication_holds``."""
+        outbox.owe(session, self.configured, Subject(SubjectKind.PERSON, person_id), self.clock.now())
 
     def jobs(self) -> list[Job]:
         """Return what the worker does: a job for each directory, and one for the keys where anything is signed."""
@@ -146,7 +161,7 @@ class Directories:
                 return False
             create_publication_key(session, self.keystore, authority, actor=self.actor, now=now)
             for directory in self._with_signatures:
-                outbox.owe_persons(session, directory, now)
+                outbox.owe_persons(session, directory, now, self.foreign)
             return True
 
         return self.transactions.write(renew)

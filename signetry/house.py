@@ -11,7 +11,7 @@ from sqlmodel import Session
 
 from audit.log import Actor
 from ca import hierarchy, ra_keys, reissue
-from ca.authorisation import CaName, ProfileName
+from ca.authorisation import CaName, PersonId, ProfileName
 from ca.errors import CertificateAwaited, UnknownAuthority
 from ca.issuance import IssuanceListener, IssuingAuthority
 from ca.keys import KeyStore
@@ -24,14 +24,24 @@ from foundation.clock import Clock, SystemClock
 from foundation.errors import NotFound, SignetryError
 from foundation.transactions import Transactions
 from people.persons import PersonListener
+from pkcs_import.delivery import Handed, HandedListener
+from pkcs_import.delivery_ends import EndedListener
+from pkcs_import.keeping import KeptListener, is_anything_archived
+from pkcs_import.publication_holds import Holds
+from pkcs_import.workshop import Workshop
+from scep import withheld
 from scep.endpoint import Endpoint, UnknownEndpoint
 from scep.limits import EndpointLimits
+from signetry import delivery_mails
+from signetry.archive_client import ArchiveClient
 from signetry.authorities import Authorities
 from signetry.database import Database, open_database
 from signetry.directories import Directories, directory
 from signetry.instruments import Instruments
 from signetry.issuers import needing_ra_keys, published_for
 from signetry.keystores import open_keystore
+from signetry.notices import Notices
+from signetry.pfx_publication import foreign_source
 from signetry.settings import Settings, load_settings
 
 # They are renewed a month before their end; besides, every change of the database is an occasion to look.
@@ -55,6 +65,8 @@ class House:
     keystore: KeyStore
     actor: Actor
     instruments: Instruments = field(default_factory=Instruments)
+    # Whether this is a web process or the worker; commands may do more by themselves.
+    is_service: bool = False
 
     @property
     def transactions(self) -> Transactions:
@@ -108,12 +120,48 @@ class House:
     @property
     def revocation_listeners(self) -> tuple[RevocationListener, ...]:
         """Who owes something for every certificate revoked, held or released: the authority's CRL, first of all."""
-        return (self._owe_crl, self.directories.revoked) if self.directories.configured else (self._owe_crl,)
+        always = (self._owe_crl, self._publish_instead)
+        return (*always, self.directories.revoked) if self.directories.configured else always
 
     @property
     def person_listeners(self) -> tuple[PersonListener, ...]:
         """Who owes something for every change of what is recorded of a person."""
         return (self.directories.person_changed,) if self.directories.configured else ()
+
+    @property
+    def handed_listeners(self) -> tuple[HandedListener, ...]:
+        """Who is told that a device holds keys from now on; called in the transaction that notes it."""
+        return (self._publish_what_is_held,)
+
+    @property
+    def ended_listeners(self) -> tuple[EndedListener, ...]:
+        """Who is told of deliveries that are stopped or over; called in the transaction that ends them."""
+        return (partial(delivery_mails.call_off, clock=self.clock),)
+
+    @property
+    def publication_holds(self) -> Holds:
+        """What holds back the publication of certificates made here until devices hold their keys."""
+        return Holds(
+            actor=self.actor,
+            publish_after=timedelta(days=self.settings.archive.publish_after),
+            withheld=withheld.certificate_ids,
+            listeners=(self.directories.released,) if self.directories.configured else (),
+        )
+
+    @property
+    def kept_listeners(self) -> tuple[KeptListener, ...]:
+        """Who owes something for every certificate that the key archive keeps; called in the transaction that keeps it."""
+        return (self.directories.kept,) if self.directories.configured else ()
+
+    @cached_property
+    def workshop(self) -> Workshop:
+        """The process in which private keys are read and made; it is started when it is needed."""
+        return Workshop()
+
+    @cached_property
+    def archive(self) -> ArchiveClient:
+        """The archive process, which alone opens what is in the key archive; a command starts it where it does not run."""
+        return ArchiveClient(self.settings, may_start=not self.is_service)
 
     @cached_property
     def directories(self) -> Directories:
@@ -125,7 +173,21 @@ class House:
             keystore=self.keystore,
             actor=self.actor,
             authority=self.authorities.authority,
-            issuers=lambda session: published_for(session, self._endpoint_authorities, now=self.clock.now()),
+            issuers=self._published,
+            foreign=foreign_source(CaName(self.settings.archive.issuing_ca)),
+        )
+
+    @cached_property
+    def notices(self) -> Notices:
+        """The mails to persons."""
+        follow = partial(delivery_mails.follow, handed=self.handed_listeners, ended=self.ended_listeners)
+        return Notices(
+            settings=self.settings.notices,
+            transactions=self.database,
+            clock=self.clock,
+            actor=self.actor,
+            public_url=self.settings.public_url,
+            listeners=(partial(follow, actor=self.actor, clock=self.clock),),
         )
 
     @cached_property
@@ -161,6 +223,8 @@ class House:
         other = replace(self, actor=actor)
         other.__dict__["authorities"] = self.authorities
         other.__dict__["directories"] = self.directories
+        other.__dict__["archive"] = self.archive
+        other.__dict__["workshop"] = self.workshop
         return other
 
     def publish_crls(self) -> list[publication.Outcome]:
@@ -255,6 +319,21 @@ class House:
         ra_keys.create_ra_key(session, self.keystore, authority, actor=self.actor, now=now, listeners=self.issuance_listeners)
         return True
 
+    def _published(self, session: Session) -> list[CaName]:
+        """Return whose persons' certificates directories hold: the archive's CA is among them once there is something in it."""
+        names = self._endpoint_authorities
+        if is_anything_archived(session):
+            names = names | {CaName(self.settings.archive.issuing_ca)}
+        return published_for(session, names, now=self.clock.now())
+
+    def _publish_what_is_held(self, session: Session, handed: Handed) -> None:
+        self.publication_holds.review(session, handed.person, self.clock.now())
+
+    def _publish_instead(self, session: Session, revoked: RevokedCertificate) -> None:
+        """Hold back nothing that took the place of what is revoked."""
+        if revoked.person_id is not None:
+            self.publication_holds.review(session, PersonId(revoked.person_id), self.clock.now())
+
     def _owe_crl(self, session: Session, revoked: RevokedCertificate) -> None:
         publication.owe(session, revoked.authority_id, self.clock.now())
 
@@ -262,6 +341,10 @@ class House:
         """Finish what is under way and let go of directories, database and keys."""
         if "directories" in self.__dict__:
             self.directories.close()
+        if "archive" in self.__dict__:
+            self.archive.close()
+        if "workshop" in self.__dict__:
+            self.workshop.close()
         self.database.close()
         self.keystore.close()
 
@@ -295,6 +378,7 @@ def open_house(
         keystore=open_keystore(settings),
         actor=actor or Actor(f"cli:{_operator()}"),
         instruments=instruments or Instruments(),
+        is_service=grouped,
     )
 
 

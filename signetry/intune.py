@@ -11,6 +11,7 @@ from sqlmodel import Session
 from ca import revocation
 from ca.revocation import RevocationReason
 from foundation.errors import SignetryError
+from intune.pfx_certificates import PfxCertificates
 from intune.scep_validation import ScepValidation
 from intune.tenant import ClientCertificate, ClientSecret, Credential, Tenant
 from intune.transport import Proxy, Transport
@@ -20,10 +21,13 @@ from scep.policies.intune import Intune
 from signetry.errors import ConfigurationError
 from signetry.files import read_secret
 from signetry.house import House
+from signetry.intune_connector import connector
 from signetry.intune_settings import IntuneSettings
 from signetry.jobs import Job
 
 _MAX_PEM = 65536
+# RFC 6761 section 6.4: there is no such domain.
+_NOBODY = "signetry-check@nobody.invalid"
 
 
 def tenant(settings: IntuneSettings) -> Tenant:
@@ -92,10 +96,11 @@ class Step:
     finding: str
 
 
-def check(settings: IntuneSettings) -> list[Step]:
-    """Try everything that an enrolment needs, in its order; the first step that fails is the last one tried.
+def check(settings: IntuneSettings, *, is_enrolling: bool) -> list[Step]:
+    """Try everything that is needed, in its order; the first step that fails is the last one tried.
 
-    Intune is asked about a request that no device has made, and must reject it.
+    For enrolments (``is_enrolling``) Intune is asked about a request that no device has made, and must reject it. Where the
+    settings describe a connector, it is asked for the imported certificates of nobody.
 
     Raises:
         ConfigurationError: no tenant is configured, or a file that the settings name cannot be used.
@@ -104,11 +109,18 @@ def check(settings: IntuneSettings) -> list[Step]:
     steps: list[Step] = []
     with transport(settings) as connections:
         validation = ScepValidation.of(configured, connections)
-        attempts: tuple[tuple[str, Callable[[], str]], ...] = (
-            ("credentials", lambda: _described(configured.credential())),
-            ("discovery", validation.locate),
-            ("validation", lambda: f"a request that no device has made is rejected: {validation.probe()}"),
-        )
+        attempts: list[tuple[str, Callable[[], str]]] = [("credentials", lambda: _described(configured.credential()))]
+        if is_enrolling:
+            attempts += [
+                ("discovery", validation.locate),
+                ("validation", lambda: f"a request that no device has made is rejected: {validation.probe()}"),
+            ]
+        if settings.connector_key_file is not None:
+            certificates = PfxCertificates.of(configured, connections)
+            attempts += [
+                ("connector", lambda: _connector(settings)),
+                ("imported certificates", lambda: _may_import(certificates)),
+            ]
         for step, attempt in attempts:
             try:
                 steps.append(Step(step, succeeded=True, finding=attempt()))
@@ -159,6 +171,16 @@ def _credential(settings: IntuneSettings) -> Credential:
 
 def _described(credential: Credential) -> str:
     return "a client secret" if isinstance(credential, ClientSecret) else "a client certificate with its key"
+
+
+def _connector(settings: IntuneSettings) -> str:
+    found = connector(settings)
+    return f"passphrases are encrypted to its key {found.key_name} of {found.key.public_key.key_size} bits"
+
+
+def _may_import(certificates: PfxCertificates) -> str:
+    certificates.of_user(_NOBODY)
+    return "they can be asked for"
 
 
 def _text(content: bytes, setting: str) -> str:

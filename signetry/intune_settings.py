@@ -6,9 +6,17 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
+from intune.imported_pfx import PaddingScheme
 from signetry.sections import Section
 
-_PATHS = ("client_secret_file", "client_certificate_file", "client_key_file", "ca_file", "proxy_password_file")
+_PATHS = (
+    "client_secret_file",
+    "client_certificate_file",
+    "client_key_file",
+    "connector_key_file",
+    "ca_file",
+    "proxy_password_file",
+)
 
 
 def _https(value: str) -> str:
@@ -55,6 +63,11 @@ class IntuneSettings(Section):
     proxy_password_file: Path | None = None
     # A phone waits half a minute, and two questions are asked while it does.
     timeout_seconds: int = Field(default=20, ge=2, le=60)
+    # The key that the certificate connector opens passphrases of imported PKCS #12 with: its public half, and where it has it.
+    connector_key_file: Path | None = None
+    connector_padding: PaddingScheme = PaddingScheme.OAEP_SHA512
+    connector_key_name: str = Field(default="", max_length=256)
+    connector_provider: str = Field(default="Microsoft Software Key Storage Provider", min_length=1, max_length=256)
 
     @property
     def is_configured(self) -> bool:
@@ -76,6 +89,14 @@ class IntuneSettings(Section):
         has_credential = self.client_secret_file is not None or all(by_certificate)
         if len({bool(self.tenant_id), bool(self.client_id), has_credential}) > 1:
             raise ValueError("tenant_id, client_id and a secret, or a certificate with its key, are given together or not at all")
+        return self
+
+    @model_validator(mode="after")
+    def _named_key(self) -> Self:
+        if (self.connector_key_file is None) != (not self.connector_key_name):
+            raise ValueError("connector_key_file and connector_key_name are given together or not at all")
+        if self.connector_key_name and not self.tenant_id:
+            raise ValueError("connector_key_file goes with tenant_id")
         return self
 
     @model_validator(mode="after")

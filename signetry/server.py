@@ -52,7 +52,8 @@ def serve(settings: Settings, *, on_ready: Callable[[Mapping[str, str]], None] =
         addresses = {name: _url(name, bound) for name, bound in by_process[0].items()}
         web = [_web_process(number, sockets) for number, sockets in enumerate(by_process)]
         worker = ChildSpec("worker", _module("signetry.worker", "--parent"))
-        supervisor = Supervisor([*web, worker], on_change=lambda children: _write_record(settings, addresses, children))
+        archive = [ChildSpec("archive", _module("signetry.archive_process", "--parent"))] if settings.archive.online else []
+        supervisor = Supervisor([*web, worker, *archive], on_change=lambda children: _write_record(settings, addresses, children))
         on_ready(addresses)
         supervisor.run()
 

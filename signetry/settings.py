@@ -30,10 +30,12 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from scep.endpoint import ChallengeKind
+from signetry.archive_settings import ArchiveSettings
 from signetry.directory_settings import DirectorySettings
 from signetry.endpoint_settings import EndpointSettings
 from signetry.errors import ConfigurationError
 from signetry.intune_settings import IntuneSettings
+from signetry.notice_settings import NoticeSettings
 from signetry.sections import (
     CrlSettings,
     Listen,
@@ -84,6 +86,7 @@ class Settings(BaseSettings):
     device_listen: Listen = ListenAddress("127.0.0.1", 8444)
     admin_listen: Listen = ListenAddress("127.0.0.1", 8443)
     public_url: str = ""
+    device_url: str = ""
     workers: int = Field(default_factory=lambda: min(len(os.sched_getaffinity(0)), _WORKERS_AT_MOST), ge=1, le=64)
     trusted_proxies: Annotated[
         tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...],
@@ -99,6 +102,8 @@ class Settings(BaseSettings):
     endpoints: dict[Name, EndpointSettings] = Field(default_factory=lambda: {"default": EndpointSettings()})
     certsrv_endpoint: str = ""
     intune: IntuneSettings = IntuneSettings()
+    archive: ArchiveSettings = ArchiveSettings()
+    notices: NoticeSettings = NoticeSettings()
     crl: CrlSettings = CrlSettings()
     directories: dict[Name, DirectorySettings] = Field(default_factory=dict)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -123,6 +128,13 @@ class Settings(BaseSettings):
             raise ValueError("write it as http://host or http://host:port, without user, query and fragment")
         if not value.isascii() or any(character <= " " for character in value):
             raise ValueError("it goes into certificates: ASCII without spaces, host names in their xn-- form")
+        return value.rstrip("/")
+
+    @field_validator("device_url")
+    @classmethod
+    def _plain_https_url(cls, value: str) -> str:
+        if value and not (_is_plain_url(value) and urlsplit(value).scheme == "https" and value.isascii()):
+            raise ValueError("write it as https://host or https://host:port, in ASCII, without user, query and fragment")
         return value.rstrip("/")
 
     @field_validator("database_url")
@@ -180,13 +192,22 @@ class Settings(BaseSettings):
             paths[name] = path and home / path.expanduser()
         host = self.public_listen.dialled
         paths["public_url"] = self.public_url or f"http://{host}"
+        paths["device_url"] = self.device_url or f"https://{self._device_host}"
         paths["pkcs11"] = self.pkcs11.within(home)
         paths["intune"] = self.intune.within(home)
+        paths["archive"] = self.archive.within(home)
+        paths["notices"] = self.notices.within(home)
         paths["endpoints"] = {name: endpoint.within(home) for name, endpoint in self.endpoints.items()}
         paths["directories"] = {name: directory.within(home) for name, directory in self.directories.items()}
         # The object is frozen for everybody else; a validator may still complete it.
         self.__dict__.update(paths)
         return self
+
+    @property
+    def _device_host(self) -> str:
+        """``host:port`` of the device listener: by the name of the public one, where that has been given one."""
+        name = urlsplit(self.public_url).hostname
+        return str(ListenAddress(name, self.device_listen.port)) if name else self.device_listen.dialled
 
     @cached_property
     def database(self) -> URL:

@@ -27,6 +27,7 @@ from crl import publication
 from foundation.errors import BadRequest, Conflict, Unavailable
 from foundation.files import create_private, replace_private
 from signetry import tls
+from signetry.administration import archive
 from signetry.administration.hierarchy import DEFAULT_KEY, new_authority, request_for
 from signetry.endpoint_settings import EndpointSettings
 from signetry.house import House, open_house
@@ -175,6 +176,7 @@ def _complete(house: House, choices: Choices) -> None:
     tls.ensure(house.settings, house.clock)
     house.transactions.write(partial(_create_hierarchy, house, choices))
     house.transactions.write(lambda session: publication.ensure_schedules(session, house.clock.now()))
+    archive.ensure_key(house)
     if is_awaiting(house):
         write_request(house, hierarchy.ISSUING, request_for(house, hierarchy.ISSUING))
         return

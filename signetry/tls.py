@@ -151,7 +151,7 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
 def _names(settings: Settings) -> list[x509.GeneralName]:
     """Return what clients may call the listeners, sorted."""
     hosts = {"localhost", "127.0.0.1", "::1", settings.device_listen.host, settings.admin_listen.host}
-    hosts.add(urlsplit(settings.public_url).hostname or "localhost")
+    hosts.update(urlsplit(url).hostname or "localhost" for url in (settings.public_url, settings.device_url))
     return [_general_name(host) for host in sorted(hosts) if host not in _WILDCARDS]
 
 

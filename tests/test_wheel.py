@@ -73,6 +73,8 @@ def test_every_module_of_the_repository_is_in_the_wheel(wheel: Path) -> None:
         for path in (ROOT / package).rglob("*.py"):
             assert str(path.relative_to(ROOT)) in zipfile.ZipFile(wheel).namelist()
     assert "signetry/migrations/script.py.mako" in zipfile.ZipFile(wheel).namelist()
+    for path in (ROOT / "notices" / "templates").rglob("*.txt"):
+        assert str(path.relative_to(ROOT)) in zipfile.ZipFile(wheel).namelist()
 
 
 def test_every_module_of_the_wheel_can_be_imported(wheel: Path, environment: Path, tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ class Role(StrEnum):
     ADMIN = "admin"
     """Configuration and people: everything but what needs two."""
     OFFICER = "officer"
-    """A named person who revokes, and hands out challenges."""
+    """A named person who revokes, hands out challenges, and asks for archived keys."""
     RECOVERY = "recovery"
-    """A named person who takes part in recovering archived keys."""
+    """A named person who decides whether archived keys are recovered."""
     AUDITOR = "auditor"
     """Reads everything, changes nothing."""
     MDM = "mdm"
@@ -52,6 +52,17 @@ class Permission(StrEnum):
     CHANGE_TOKENS = "change-tokens"
     READ_AUDIT_EVENTS = "read-audit-events"
     READ_FINDINGS = "read-findings"
+    READ_NOTICES = "read-notices"
+    SEND_NOTICES = "send-notices"
+    READ_ARCHIVED_KEYS = "read-archived-keys"
+    IMPORT_KEYS = "import-keys"
+    MAKE_KEYS = "make-keys"
+    READ_RECOVERIES = "read-recoveries"
+    READ_DELIVERIES = "read-deliveries"
+    DELIVER_KEYS = "deliver-keys"
+    STOP_DELIVERIES = "stop-deliveries"
+    ASK_FOR_RECOVERY = "ask-for-recovery"
+    DECIDE_ON_RECOVERY = "decide-on-recovery"
 
 
 _P = Permission
@@ -70,12 +81,22 @@ _READING = frozenset(
         _P.READ_DIRECTORIES,
         _P.READ_AUDIT_EVENTS,
         _P.READ_FINDINGS,
+        _P.READ_NOTICES,
+        _P.READ_ARCHIVED_KEYS,
+        _P.READ_DELIVERIES,
+        _P.READ_RECOVERIES,
     },
 )
 
+# What takes two named persons: of an administrator, who makes the tokens of both, neither is asked.
+_TAKES_TWO = frozenset({_P.ASK_FOR_RECOVERY, _P.DECIDE_ON_RECOVERY})
+
+# Keys go to the address on record, which an administrator may change: who has them sent is somebody else.
+_TO_THE_ADDRESS = frozenset({_P.DELIVER_KEYS})
+
 # The one table. docs/api.md shows it to people, and a test holds the two together.
 PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
-    Role.ADMIN: frozenset(Permission),
+    Role.ADMIN: frozenset(Permission) - _TAKES_TWO - _TO_THE_ADDRESS,
     Role.OFFICER: _READING
     | {
         _P.OFFBOARD_PERSONS,
@@ -85,8 +106,21 @@ PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
         _P.DECIDE_REQUESTS,
         _P.REVOKE_CERTIFICATES,
         _P.HOLD_CERTIFICATES,
+        _P.MAKE_KEYS,
+        _P.DELIVER_KEYS,
+        _P.STOP_DELIVERIES,
+        _P.ASK_FOR_RECOVERY,
     },
-    Role.RECOVERY: frozenset({_P.KNOW_ONESELF, _P.READ_PERSONS, _P.READ_CERTIFICATES}),
+    Role.RECOVERY: frozenset(
+        {
+            _P.KNOW_ONESELF,
+            _P.READ_PERSONS,
+            _P.READ_CERTIFICATES,
+            _P.READ_ARCHIVED_KEYS,
+            _P.READ_RECOVERIES,
+            _P.DECIDE_ON_RECOVERY,
+        },
+    ),
     Role.AUDITOR: _READING | {_P.READ_TOKENS},
     Role.MDM: frozenset(
         {

@@ -18,6 +18,8 @@ from crl import aia
 from foundation.errors import Conflict
 from people.devices import names_of
 from people.persons import find_person_for_enrolment, upns_of
+from pkcs_import.encryption_certificates import escrowed
+from pkcs_import.publication_holds import held_until
 from scep import withheld
 from scep.records import Enrolment
 from signetry.administration.reach import EVERYTHING, Reach
@@ -39,16 +41,20 @@ def summaries(session: Session, certificates: Sequence[CertificateSummary], reac
     """Return what stands in a list: each record, with person and device by name. A device beyond ``reach`` has none."""
     upns = upns_of(session, {each.person_id for each in certificates if each.person_id})
     names = names_of(session, {each.device_id for each in certificates if each.device_id}, within=reach.group)
-    return [_listed(each, upns, names) for each in certificates]
+    kept = escrowed(session, {each.id for each in certificates})
+    return [_listed(each, upns, names, is_escrowed=each.id in kept) for each in certificates]
 
 
-def _listed(certificate: CertificateSummary, upns: Mapping[int, str], names: Mapping[int, str]) -> dict[str, Any]:
+def _listed(
+    certificate: CertificateSummary, upns: Mapping[int, str], names: Mapping[int, str], *, is_escrowed: bool
+) -> dict[str, Any]:
     fields = asdict(certificate)
     return {
         "serial": fields.pop("serial"),
         "status": str(fields.pop("status")),
         "person": upns.get(certificate.person_id or 0),
         "device": names.get(certificate.device_id or 0),
+        "escrowed": is_escrowed,
         **fields,
     }
 
@@ -79,6 +85,8 @@ def full(session: Session, certificate: CertificateSummary, reach: Reach = EVERY
         "name": person and person.display_name,
         "mail": person and person.email,
         "device": names.get(certificate.device_id or 0),
+        "escrowed": bool(escrowed(session, {certificate.id})),
+        "held_until": held_until(session, {certificate.id}).get(certificate.id),
         "profile": certificate.profile,
         "authority": certificate.authority,
         "subject": certificate.subject,

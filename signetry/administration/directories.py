@@ -124,10 +124,11 @@ def forget(house: House, name: str, *, dry_run: bool = False) -> int:
 
 def _owe_now(house: House, directories: Sequence[Directory], everything: bool, session: Session) -> None:  # noqa: FBT001 - for partial
     now = house.clock.now()
-    standing.take_note(session, directories, now)
+    foreign = house.directories.foreign
+    standing.take_note(session, directories, now, foreign)
     for directory in directories:
         if everything:
-            outbox.owe_everything(session, directory, now)
+            outbox.owe_everything(session, directory, now, foreign)
         outbox.hasten(session, directory.name, now)
 
 

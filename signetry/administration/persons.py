@@ -13,17 +13,27 @@ from people.errors import UnknownAddress
 from people.offboarding import Departure
 from people.person import PersonRecord
 from people.persons import change_person, person_named
-from signetry.departures import revoke_certificates
+from signetry.departures import LeftBehind, directories_owing, revoke_certificates, see_to_keys
 from signetry.house import House
 
 
 @dataclass(frozen=True, slots=True)
 class Offboarded:
-    """Who left, the devices that were deactivated with them, and the serial numbers of what was revoked."""
+    """Who left, and what that meant.
+
+    Attributes:
+        person: who.
+        devices: what was deactivated with them.
+        revoked: the serial numbers of what was revoked.
+        keys: what became of their keys.
+        directories: those that are to look at their entry, by name.
+    """
 
     person: PersonRecord
     devices: tuple[DeviceRecord, ...]
     revoked: tuple[str, ...]
+    keys: LeftBehind
+    directories: tuple[str, ...]
 
 
 def change(
@@ -52,7 +62,10 @@ def change(
 
 
 def offboard(session: Session, house: House, who: str) -> Offboarded:
-    """Deactivate somebody and their devices, and revoke every certificate of theirs. Raises UnknownPerson."""
+    """Deactivate somebody and their devices, revoke every certificate of theirs, and stop deliveries. Raises UnknownPerson.
+
+    The key archive keeps what it has.
+    """
     revoked: list[str] = []
 
     def take_back(session: Session, departure: Departure) -> None:
@@ -60,4 +73,7 @@ def offboard(session: Session, house: House, who: str) -> Offboarded:
 
     person = person_named(session, who)
     departure = offboarding.offboard(session, person.id, [take_back], actor=house.actor, now=house.clock.now())
-    return Offboarded(departure.person, departure.devices, tuple(revoked))
+    keys = see_to_keys(session, departure, house.ended_listeners)
+    for listener in house.person_listeners:
+        listener(session, departure.person)
+    return Offboarded(departure.person, departure.devices, tuple(revoked), keys, tuple(directories_owing(session, departure)))

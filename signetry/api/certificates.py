@@ -40,6 +40,7 @@ _LISTED = {
     "invalidity_date": None,
     "person": "taro@corp.example.com",
     "device": "taro-iphone",
+    "escrowed": False,
     "profile": "identity",
     "authority": "issuing",
     "subject": "CN=Taro Yamada",
@@ -49,6 +50,7 @@ _LISTED = {
 }
 _SHOWN = {
     **_LISTED,
+    "held_until": None,
     "name": "Taro Yamada",
     "mail": "taro.yamada@example.com",
     "emails": ["taro.yamada@example.com"],
@@ -78,6 +80,7 @@ class CertificateListed(Shown):
     invalidity_date: datetime | None
     person: Annotated[str | None, Field(description="The UPN of whose it is.")]
     device: Annotated[str | None, Field(description="The name of the device it is on.")]
+    escrowed: Annotated[bool, Field(description="Whether the key archive has its private key.")]
     profile: str
     authority: Annotated[str, Field(description="The authority that issued it.")]
     subject: str
@@ -91,6 +94,9 @@ class CertificateShown(CertificateListed):
 
     model_config = with_examples(_SHOWN)
 
+    held_until: Annotated[
+        datetime | None, Field(description="Until when it is published nowhere, at most: the person's devices wait for its key.")
+    ]
     name: Annotated[str | None, Field(description="The display name of whose it is, as recorded now.")]
     mail: Annotated[str | None, Field(description="The primary address of whose it is, as recorded now.")]
     emails: Annotated[list[str], Field(description="The mail addresses in it.")]

@@ -153,12 +153,23 @@ class Offboarded(Shown):
             "person": {**_SHOWN, "active": False},
             "devices": ["taro-iphone"],
             "revoked": ["4f02a3c1d5e6f708192a3b4c5d6e7f80"],
+            "stopped_deliveries": [7],
+            "withdrawn": [],
+            "archived_keys": 3,
+            "directories": ["corp"],
         }
     )
 
     person: PersonShown
     devices: Annotated[list[str], Field(description="The names of their devices, all inactive now.")]
     revoked: Annotated[list[str], Field(description="The serial numbers of their certificates that were revoked.")]
+    stopped_deliveries: Annotated[list[int], Field(description="The numbers of deliveries of keys that were stopped.")]
+    withdrawn: Annotated[
+        list[str],
+        Field(description="The serial numbers of other authorities' certificates that are published no more; they revoke them."),
+    ]
+    archived_keys: Annotated[int, Field(description="How many keys the archive keeps, for recovery.")]
+    directories: Annotated[list[str], Field(description="The directories that are told.")]
 
 
 @routes.get("")
@@ -256,9 +267,9 @@ def activate(person: PersonName, caller: Annotated[Caller, requires(Permission.C
 def offboard(
     person: PersonName, caller: Annotated[Caller, requires(Permission.OFFBOARD_PERSONS)], *, dry_run: DryRun = False
 ) -> Offboarded:
-    """Somebody leaves: deactivate them and their devices, and revoke every certificate of theirs.
+    """Somebody leaves: deactivate them and their devices, revoke every certificate of theirs, and stop deliveries of their keys.
 
-    Doing it again is harmless, and revokes what has been issued since.
+    The key archive keeps what it has, for recovery. Doing it again is harmless, and revokes what has been issued since.
     """
 
     def act(session: Session) -> persons.Offboarded:
@@ -269,6 +280,10 @@ def offboard(
         person=PersonShown.model_validate(gone.person),
         devices=[device.name for device in gone.devices],
         revoked=list(gone.revoked),
+        stopped_deliveries=list(gone.keys.stopped),
+        withdrawn=list(gone.keys.withdrawn),
+        archived_keys=gone.keys.kept,
+        directories=list(gone.directories),
     )
 
 

@@ -60,6 +60,11 @@ class Caller:
         return self.token.scope
 
     @property
+    def presented(self) -> str:
+        """The token as it was presented, for who authenticates it once more by themselves."""
+        return f"sgt_{self.token.id}_{self.secret}"
+
+    @property
     def administrator(self) -> str:
         """Who stands behind tokens that the caller makes."""
         return tokens.administrator_behind(self.token)

@@ -10,18 +10,26 @@ from ca.errors import TokenUnavailable
 from foundation.errors import BadRequest, SignetryError
 from signetry import logging
 from signetry.cli import (
+    archive,
     authority,
     certificates,
     challenges,
     crl,
+    delivery,
     devices,
     doctor,
     enrolment,
     groups,
     hierarchy,
     intune,
+    key_making,
     ldap,
+    notices,
     people,
+    pfx,
+    pfx_import,
+    pfx_keys,
+    recovery,
     requests,
     rollover,
     scep,
@@ -47,8 +55,17 @@ app.add_typer(requests.app, name="request")
 app.add_typer(certificates.app, name="cert")
 app.add_typer(crl.app, name="crl")
 app.add_typer(ldap.app, name="ldap")
+app.add_typer(notices.app, name="notice")
 app.add_typer(intune.app, name="intune")
 app.add_typer(tokens.app, name="token")
+pfx.app.add_typer(delivery.app, name="deliver")
+pfx.app.add_typer(recovery.app, name="recover")
+pfx.app.command("import", help=pfx_import.IMPORT_HELP)(pfx_import.import_)
+pfx.app.command("issue")(key_making.issue)
+pfx.app.command("list")(pfx_keys.list_)
+pfx.app.command("show")(pfx_keys.show)
+app.add_typer(pfx.app, name="pfx")
+app.add_typer(archive.app, name="archive")
 app.add_typer(scep.app, name="scep")
 app.command("init")(authority.init)
 app.command("serve")(service.serve)

@@ -13,7 +13,8 @@ from rich.text import Text
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
+    """Return what stands in JSON for a value that it has no form for."""
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, bytes):
@@ -23,7 +24,7 @@ def _plain(value: object) -> object:
 
 def emit_json(document: Any) -> None:  # noqa: ANN401 - any JSON document
     """Print ``document`` as JSON; datetimes become ISO 8601."""
-    typer.echo(json.dumps(document, default=_plain, ensure_ascii=False, indent=2))
+    typer.echo(json.dumps(document, default=plain, ensure_ascii=False, indent=2))
 
 
 def emit_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:

@@ -187,7 +187,10 @@ def offboard(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would happen.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Somebody leaves: deactivate them and their devices, and revoke every certificate of theirs."""
+    """Somebody leaves: deactivate them and their devices, revoke every certificate of theirs, and stop deliveries of their keys.
+
+    The key archive keeps what it has, for recovery (signetry pfx recover).
+    """
     house = open_house()
 
     def act(session: Session) -> Offboarded:
@@ -195,7 +198,15 @@ def offboard(
 
     gone = house.transactions.write(lambda session: perform(session, act, dry_run=dry_run))
     devices = [device.name for device in gone.devices]
-    emit_record({**_shown(gone.person), "devices": devices, "revoked": list(gone.revoked)}, as_json=as_json)
+    meant = {
+        "devices": devices,
+        "revoked": list(gone.revoked),
+        "stopped_deliveries": list(gone.keys.stopped),
+        "withdrawn": list(gone.keys.withdrawn),
+        "archived_keys": gone.keys.kept,
+        "directories": list(gone.directories),
+    }
+    emit_record({**_shown(gone.person), **meant}, as_json=as_json)
     if dry_run:
         typer.echo("dry run: nothing was changed", err=True)
 

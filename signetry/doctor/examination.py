@@ -1,7 +1,7 @@
 """The examination: every check over an installation, in the order in which what they find makes sense."""
 
 from foundation.errors import SignetryError
-from signetry.doctor import authorities, crls, endpoints, installation, intune, keys, reachability
+from signetry.doctor import archive, authorities, crls, endpoints, installation, intune, keys, made_keys, notices, reachability
 from signetry.doctor.findings import Check, Finding
 from signetry.house import House
 from signetry.logging import log_reference
@@ -19,6 +19,9 @@ _OVER_THE_DATABASE: tuple[tuple[str, Check], ...] = (
     ("endpoints", endpoints.endpoints),
     ("intune", intune.intune),
     ("crls", crls.crls),
+    ("archive", archive.key_archive),
+    ("made-keys", made_keys.made_keys),
+    ("notices", notices.notices),
 )
 
 

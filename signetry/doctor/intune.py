@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import timedelta
 
+from pkcs_import import intune_plan
 from scep import withheld
 from scep.endpoint import ChallengeKind
 from scep.enrolment import WITHHELD_AT_MOST
@@ -15,21 +16,33 @@ _WAITS_LONG = timedelta(hours=1)
 
 
 def intune(house: House) -> Iterator[Finding]:
-    """Try what enrolments at the endpoints for Intune need, and look for certificates that Intune could not be told of."""
+    """Try what enrolments and pushed keys need, and look for certificates and uploads of which Intune was not told."""
     yield from _withheld(house)
+    yield from _interrupted(house)
     names = sorted(name for name, endpoint in house.endpoints.items() if endpoint.challenge is ChallengeKind.INTUNE)
-    if not names:
+    is_pushing = house.settings.intune.connector_key_file is not None
+    if not names and not is_pushing:
         if house.settings.intune.is_configured:
             yield Finding(
                 "Intune", "warning", "a tenant is configured, and no endpoint is for it", 'set challenge = "intune" at one'
             )
         return
-    steps = configured.check(house.settings.intune)
+    uses = [*names, *(["imported certificates"] if is_pushing else [])]
+    steps = configured.check(house.settings.intune, is_enrolling=bool(names))
     for step in steps:
         if not step.succeeded:
             yield Finding("Intune", "error", f"{step.step}: {step.finding}", "docs/intune.md says what it needs")
     if all(step.succeeded for step in steps):
-        yield Finding("Intune", "ok", f"{house.settings.intune.tenant_id} can be asked, for {', '.join(names)}")
+        yield Finding("Intune", "ok", f"{house.settings.intune.tenant_id} can be asked, for {', '.join(uses)}")
+
+
+def _interrupted(house: House) -> Iterator[Finding]:
+    with house.transactions.reading() as session:
+        count = intune_plan.interrupted(session)
+    if count:
+        yield Finding(
+            "Intune", "warning", f"{count} uploads of keys to Intune did not come to their end", "signetry intune push-pfx"
+        )
 
 
 def _withheld(house: House) -> Iterator[Finding]:

@@ -26,6 +26,8 @@ from crl import publication
 from crl.records import CrlSchedule
 from foundation.errors import SignetryError
 from ldap_publish.status import Backlog, backlog
+from notices import listing
+from notices.listing import State as NoticeState
 from scep import pending_decisions
 from scep.pending import State
 from signetry import tls
@@ -70,6 +72,7 @@ class StateCollector(Collector):
                     *_directories(session, sorted(self._house.settings.directories), now),
                     *_crls(session, now),
                     *_requests(session, self._house.endpoints, now),
+                    *_notices(session, now),
                     *_expiring(session, self._profiles, now),
                     self._ends(session),
                 ]
@@ -188,6 +191,23 @@ def _requests(session: Session, endpoints: Iterable[str], now: datetime) -> Iter
             each = found.get((endpoint, state))
             count.add_metric([endpoint, state], each.count if each else 0)
             oldest.add_metric([endpoint, state], max(0.0, (now - each.since).total_seconds()) if each else 0.0)
+    yield from (count, oldest)
+
+
+def _notices(session: Session, now: datetime) -> Iterator[Metric]:
+    count = _gauge(
+        "signetry_notices",
+        "Mails to persons that the mail server has not taken: not tried yet, tried in vain so far, or given up.",
+        ["state"],
+    )
+    oldest = GaugeMetricFamily(
+        "signetry_notices_oldest_pending_seconds", "For how long the oldest mail that is not given up has been owed."
+    )
+    found = listing.backlog(session)
+    count.add_metric([NoticeState.WAITING], found.waiting - found.deferred)
+    count.add_metric([NoticeState.DEFERRED], found.deferred)
+    count.add_metric([NoticeState.GIVEN_UP], found.given_up)
+    oldest.add_metric([], max(0.0, (now - found.oldest).total_seconds()) if found.oldest else 0.0)
     yield from (count, oldest)
 
 

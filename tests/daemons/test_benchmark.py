@@ -69,3 +69,13 @@ def test_the_publication_benchmark_measures_each_alone_and_both_together() -> No
     assert enrolments.endswith("failed 0 and 0")
     assert "while others enrol" in entries
     assert "publication alone is" in ldapmodify
+
+
+def test_the_import_of_pkcs12_files_is_measured_beside_the_loader_alone(tmp_path: Path) -> None:
+    options = ("--files", "20", "--processes", "2", "--cache", str(tmp_path))
+    loader, ours, ratio, memory = run("pfx_import", *options)
+    assert [line.split("files/s")[0].split()[-2:-1] for line in (loader, ours)] == [["alone"], ["import"]]
+    assert float(ratio.split()[-1]) > 0
+    assert memory.startswith("memory")
+    # What was generated stays for the next run.
+    assert len(list(tmp_path.rglob("*.p12"))) == 20

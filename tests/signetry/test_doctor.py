@@ -53,7 +53,7 @@ def test_a_good_installation_has_nothing_but_a_service_that_does_not_run(command
     ]
     assert {finding["check"] for finding in done.document} == {
         *("packages", "database", "public_url", "authority root", "authority issuing", "endpoint default"),
-        *("CRL of root", "CRL of issuing", "TLS", "service", "keys"),
+        *("CRL of root", "CRL of issuing", "TLS", "service", "keys", "archive"),
     }
     assert "endpoint default: issues" in commands.text("doctor")
 
@@ -244,7 +244,7 @@ def test_a_check_that_fails_unexpectedly_is_a_finding_and_stops_no_other(monkeyp
     assert found[0].severity == "error"
     assert "log reference" in found[0].finding
     assert "swordfish" not in str(found)
-    assert len(found) == 11
+    assert len(found) == 12
 
 
 def test_a_database_that_is_not_there_is_missed_and_not_made(commands: Commands, installed_home: Path) -> None:

@@ -49,8 +49,8 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("key_delivery", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_key_delivery_device_id"), ["device_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_key_delivery_expires_at"), ["expires_at"], unique=False)
         batch_op.create_index(batch_op.f("ix_key_delivery_person_id"), ["person_id"], unique=False)
+        batch_op.create_index("ix_key_delivery_state_expires_at", ["state", "expires_at"], unique=False)
 
     op.create_table(
         "owed_notice",
@@ -62,10 +62,12 @@ def upgrade() -> None:
         sa.Column("address", sa.String(length=320), nullable=False),
         sa.Column("language", sa.String(length=35), nullable=False),
         sa.Column("template", sa.String(length=60), nullable=False),
+        sa.Column("reference", sa.String(length=60), nullable=False),
         sa.Column("values", sa.JSON(), nullable=False),
         sa.Column("attachment_name", sa.String(length=200), nullable=False),
         sa.Column("attachment", sa.LargeBinary(), nullable=True),
         sa.Column("owed_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("good_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("sent_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("error", sa.String(), nullable=False),
@@ -74,6 +76,7 @@ def upgrade() -> None:
     with op.batch_alter_table("owed_notice", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_owed_notice_due_at"), ["due_at"], unique=False)
         batch_op.create_index(batch_op.f("ix_owed_notice_person_id"), ["person_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_owed_notice_reference"), ["reference"], unique=False)
 
     op.create_table(
         "archived_key",
@@ -115,6 +118,7 @@ def upgrade() -> None:
         sa.Column("trust", sa.String(length=20), nullable=False),
         sa.Column("concerns", sa.JSON(), nullable=False),
         sa.Column("kept_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("withdrawn_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(
             ["archived_key_id"], ["archived_key.id"], name=op.f("fk_archived_certificate_archived_key_id_archived_key")
         ),
@@ -127,6 +131,27 @@ def upgrade() -> None:
     with op.batch_alter_table("archived_certificate", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_archived_certificate_certificate_id"), ["certificate_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_archived_certificate_person_id"), ["person_id"], unique=False)
+
+    op.create_table(
+        "pushed_pfx",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("person_id", sa.Integer(), nullable=False),
+        sa.Column("archived_certificate_id", sa.Integer(), nullable=False),
+        sa.Column("thumbprint", sa.String(length=40), nullable=False),
+        sa.Column("upn", sa.String(length=320), nullable=False),
+        sa.Column("connector_key", sa.String(length=64), nullable=False),
+        sa.Column("intune_id", sa.String(length=255), nullable=True),
+        sa.Column("pushed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["archived_certificate_id"],
+            ["archived_certificate.id"],
+            name=op.f("fk_pushed_pfx_archived_certificate_id_archived_certificate"),
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_pushed_pfx")),
+        sa.UniqueConstraint("person_id", "thumbprint", name=op.f("uq_pushed_pfx_person_id_thumbprint")),
+    )
+    with op.batch_alter_table("pushed_pfx", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_pushed_pfx_archived_certificate_id"), ["archived_certificate_id"], unique=False)
 
     op.create_table(
         "delivered_key",
@@ -168,9 +193,11 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=20), nullable=False),
         sa.Column("asked_by", sa.String(length=200), nullable=False),
         sa.Column("asked_by_person", sa.Integer(), nullable=False),
+        sa.Column("asked_by_token", sa.Integer(), nullable=False),
         sa.Column("asked_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("decided_by", sa.String(length=200), nullable=True),
         sa.Column("decided_by_person", sa.Integer(), nullable=True),
+        sa.Column("decided_by_token", sa.Integer(), nullable=True),
         sa.Column("decided_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("exported_by", sa.String(length=200), nullable=True),

@@ -17,8 +17,14 @@ from tests.signetry.api.test_roles import ROUTES
 def test_what_waits_for_others_or_works_through_a_file_is_lengthy() -> None:
     assert {name for name, route in ROUTES.items() if route.is_lengthy} == {
         "GET /directories/{directory}/differences",
+        "POST /archived-keys",
+        "POST /deliveries",
+        "POST /encryption-keys",
+        "POST /encryption-keys/group",
         "POST /imports/persons",
         "POST /imports/revocations",
+        "POST /intune/push-pfx",
+        "POST /recoveries/{recovery_id}/export",
     }
 
 

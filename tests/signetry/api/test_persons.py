@@ -114,7 +114,7 @@ def test_activity_is_switched(api: Api) -> None:
 
 def test_offboarding_takes_everything_back_and_its_rehearsal_nothing(api: Api) -> None:
     serial = issue(api, "alice@example.com", device="phone")
-    gone = {"devices": ["phone"], "revoked": [serial]}
+    gone = {"devices": ["phone"], "revoked": [serial], "stopped_deliveries": [], "withdrawn": [], "archived_keys": 0}
     for dry_run, status in ((True, "good"), (False, "revoked")):
         answer = api.call("POST", f"/persons/alice@example.com/offboard?dry_run={dry_run}", Role.OFFICER).json()
         assert {key: answer[key] for key in gone} == gone
