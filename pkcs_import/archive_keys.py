@@ -9,6 +9,7 @@ from datetime import datetime
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from sqlalchemy import func, insert, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
 from audit.log import Actor, Event
@@ -98,7 +99,8 @@ def record_archive_key(session: Session, key: ArchiveKeyHalf, reference: str, *,
     """Record the public half of an archive key: from now on it is the one that is sealed to. What is recorded already stays."""
     spki = _spki(key)
     public = ArchivePublicKey.from_spki(0, spki)
-    recorded: int | None = session.scalar(select(_ARCHIVE_KEY.c.id).where(_ARCHIVE_KEY.c.key_id == public.key_id))
+    is_it = select(_ARCHIVE_KEY.c.id).where(_ARCHIVE_KEY.c.key_id == public.key_id)
+    recorded: int | None = session.scalar(is_it)
     if recorded is not None:
         return ArchivePublicKey.from_spki(recorded, spki)
     values = {
@@ -108,7 +110,12 @@ def record_archive_key(session: Session, key: ArchiveKeyHalf, reference: str, *,
         "spki": spki,
         "created_at": now,
     }
-    row: int = session.execute(insert(_ARCHIVE_KEY).returning(_ARCHIVE_KEY.c.id), values).scalar_one()
+    try:
+        with session.begin_nested():
+            row: int = session.execute(insert(_ARCHIVE_KEY).returning(_ARCHIVE_KEY.c.id), values).scalar_one()
+    except IntegrityError:
+        # Somebody else has taken up the same key at this moment.
+        return ArchivePublicKey.from_spki(session.scalars(is_it).one(), spki)
     details = {"reference": reference, "key": public.key_id, "algorithm": values["algorithm"]}
     record_event(session, Event(actor, "archive-key.created", f"archive-key:{row}", details=details), now=now)
     return ArchivePublicKey.from_spki(row, spki)

@@ -45,11 +45,13 @@ def _broken(house: House, view: ArchiveView) -> Iterator[Finding]:
         return
     for key in view.keys:
         path = folder / f"{key.reference}.key"
-        if key.sealed and not path.exists():
+        is_newest = key is view.keys[0]
+        if (key.sealed or is_newest) and not path.exists():
+            whatever_comes = " and whatever is sealed from now on" if is_newest else ""
             yield Finding(
                 "archive",
                 "error",
-                f"{path} is missing: {key.sealed} private keys cannot be opened without it",
+                f"{path} is missing: {key.sealed} private keys{whatever_comes} cannot be opened without it",
                 "restore it from the backup",
             )
 

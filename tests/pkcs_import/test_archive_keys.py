@@ -1,7 +1,11 @@
 """The archive's own keys: made, found, proved, and retired."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from sqlmodel import Session
 
 from ca.errors import KeyUnavailable
 from ca.keys import KeyAlgorithm
@@ -62,6 +66,21 @@ def test_an_attempt_that_was_broken_off_is_taken_up(store: Transactions, clock: 
         ).row
 
     assert record() == again.row
+    assert len(events_of(store, "archive-key.created")) == 1
+
+
+def test_of_two_who_record_a_key_at_once_both_have_it(store: Transactions, clock: ManualClock) -> None:
+    (key,) = curve_keys(1)
+
+    def slowly(session: Session) -> int:
+        recorded = record_archive_key(session, key.public_key(), "archive-1", actor=ACTOR, now=clock.now())
+        # As long as the other one needs to come to the same point.
+        time.sleep(0.5)
+        return recorded.row
+
+    with ThreadPoolExecutor(2) as executor:
+        first, second = executor.map(store.write, [slowly, slowly])
+    assert first == second
     assert len(events_of(store, "archive-key.created")) == 1
 
 

@@ -82,6 +82,7 @@ def test_keys_that_are_on_another_machine_are_not_missed(house: House) -> None:
 def test_a_rotation_that_was_broken_off(house: House) -> None:
     seal_one(house)
     make_archive_key(house.transactions, KeysInMemory(), "archive-2", house.clock.now())
+    (house.settings.home / "archive-keys" / "archive-2.key").touch()
     found = only(house)
     assert (found.severity, found.advice) == ("warning", "signetry archive rotate goes on where it stopped")
 
@@ -94,3 +95,10 @@ def test_a_token_that_web_processes_log_in_to(house: House) -> None:
     assert "the authorities' keys, too" in found.finding
     apart = load_settings(pkcs11=token, archive={"pkcs11": {**token, "token": "archive"}})
     assert only(replace(house, settings=apart)).severity == "ok"
+
+
+def test_a_key_file_that_is_gone_before_anything_was_sealed_to_it(house: House) -> None:
+    (house.settings.home / "archive-keys" / "archive-1.key").unlink()
+    found = only(house)
+    assert found.severity == "error"
+    assert "from now on" in found.finding
