@@ -179,7 +179,7 @@ def running_mail_server(
         await shared["stop"].wait()
         server.close()
         for made in protocols:
-            if made.transport is not None:
+            if made.transport is not None and not made.transport.is_closing():
                 made.transport.abort()
         await asyncio.sleep(0.05)
 

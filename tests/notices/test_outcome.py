@@ -11,6 +11,7 @@ from foundation.errors import SignetryError
 from notices import listing, outbox
 from notices.errors import MailRefused, NothingToSend
 from notices.listing import State
+from notices.outbox import Notice
 from notices.outcome import Outcome
 from notices.sending import Batch
 from notices.server import OutgoingMail
@@ -38,6 +39,12 @@ class Told:
         self.outcomes.append(outcome)
 
 
+def owed_later(store: Database, clock: ManualClock, notice: Notice) -> int:
+    """Owe a mail a second after all others: they are sent in that order."""
+    clock.advance(seconds=1)
+    return owed(store, clock, notice)
+
+
 def refuse(_mail: OutgoingMail) -> None:
     raise MailRefused("550 no such user")
 
@@ -48,7 +55,7 @@ def state_of(store: Database, number: int) -> State:
 
 
 def test_they_are_told_of_each_mail_and_how_many_are_left(store: Database, clock: ManualClock, server: FakeServer) -> None:
-    first, second, _, _ = (owed(store, clock, notice) for notice in (AFFAIR, AFFAIR, OTHER, PROBE))
+    first, second, _, _ = (owed_later(store, clock, notice) for notice in (AFFAIR, AFFAIR, OTHER, PROBE))
     told = Told()
     assert sender_to(server, store, clock, told).run() == Batch(sent=4)
     assert [each for each in told.outcomes if each.reference == "affair:7"] == [
@@ -139,7 +146,7 @@ def test_what_waits_for_another_attempt_is_called_off_at_once(store: Database, c
 def test_what_is_called_off_after_it_was_claimed_is_not_sent_either(
     store: Database, clock: ManualClock, server: FakeServer
 ) -> None:
-    first, second = owed(store, clock, OTHER), owed(store, clock, AFFAIR)
+    first, second = owed_later(store, clock, OTHER), owed_later(store, clock, AFFAIR)
 
     def meanwhile(_mail: OutgoingMail) -> None:
         store.write(lambda session: outbox.call_off(session, ["affair:7"], now=clock.now()))
