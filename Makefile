@@ -35,11 +35,13 @@ serve: install
 	@$(BIN)/signetry init
 	@exec $(BIN)/signetry serve
 
+# They take fixed ports, or compare times: nothing runs beside them.
+ALONE := tests/daemons tests/scep/test_oracle.py
+
 test: $(VENV)/.dev
 	tests/install-debian-packages
-	@# Those that start servers on fixed ports, or measure, come one after the other.
-	$(BIN)/python -m pytest --ignore=tests/daemons --numprocesses=auto --maxprocesses=4 $(PYTEST_OPTIONS)
-	$(BIN)/python -m pytest tests/daemons $(PYTEST_OPTIONS)
+	$(BIN)/python -m pytest $(ALONE:%=--ignore=%) --numprocesses=auto --maxprocesses=4 $(PYTEST_OPTIONS)
+	$(BIN)/python -m pytest $(ALONE) $(PYTEST_OPTIONS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
